@@ -1,0 +1,13 @@
+// One function a subcommand, each in the file of its name: it adds its options and what to run.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace trm::cli {
+
+/// Ends the program with `exit_code` after the command has said why itself.
+struct Exit {
+  int exit_code;
+};
+
+}  // namespace trm::cli

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+
+namespace trm {
+
+/// A file that appears under its name only when it is whole: bytes go to a temporary file in the
+/// same folder; commit() flushes it to the disk and renames it. Without commit() the temporary file
+/// is removed and an existing file of that name is untouched. Throws std::runtime_error with the
+/// path and the system's reason.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(const void* data, size_t bytes);
+  void write(const std::string& text) { write(text.data(), text.size()); }
+  void write_at(size_t offset, const void* data, size_t bytes);
+  size_t position() const { return position_; }
+  void commit();
+
+ private:
+  std::filesystem::path path_, temporary_;
+  int fd_ = -1;
+  size_t position_ = 0;
+};
+
+/// Writes `text` to `path` through an AtomicFile.
+void write_file_atomically(const std::filesystem::path& path, const std::string& text);
+
+}  // namespace trm
