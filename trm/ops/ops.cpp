@@ -1,0 +1,50 @@
+// Which implementation runs: a twin for the device and dtype if there is one, else the composition.
+#include "trm/ops/ops.h"
+
+#include <cstdlib>
+#include <cstring>
+
+namespace trm::ops {
+
+bool fused_enabled() {
+  static const bool enabled = [] {
+    const char* value = std::getenv("TRM_OPS");
+    return !(value && std::strcmp(value, "reference") == 0);
+  }();
+  return enabled;
+}
+
+mx::array linear(const mx::array& x, const mx::array& weight) {
+  return reference::linear(x, weight);
+}
+
+mx::array feed_forward(const mx::array& h, const mx::array& gate_up, const mx::array& down,
+                       float eps) {
+  return reference::feed_forward(h, gate_up, down, eps);
+}
+
+mx::array token_mixing(const mx::array& h, const mx::array& gate_up, const mx::array& down,
+                       float eps) {
+  return reference::token_mixing(h, gate_up, down, eps);
+}
+
+mx::array attention(const mx::array& h, const mx::array& qkv, const mx::array& o, int heads,
+                    const Rotary* rotary, float eps) {
+  return reference::attention(h, qkv, o, heads, rotary, eps);
+}
+
+mx::array stablemax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore) {
+  return reference::stablemax_cross_entropy(logits, labels, ignore);
+}
+
+mx::array softmax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore) {
+  return reference::softmax_cross_entropy(logits, labels, ignore);
+}
+
+Arrays adam_atan2(const mx::array& p, const mx::array& g, const mx::array& m, const mx::array& v,
+                  const mx::array& decay, const mx::array& step_size,
+                  const mx::array& inv_sqrt_bias2, float beta1, float beta2) {
+  return reference::adam_atan2(p, g, m, v, decay, step_size, inv_sqrt_bias2, beta1, beta2);
+}
+
+}  // namespace trm::ops
