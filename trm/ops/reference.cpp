@@ -22,7 +22,7 @@ bool on_cpu() { return mx::default_device() == mx::Device::cpu; }
 
 // a·b with float32 accumulation. MLX's own bfloat16 matmul on the CPU runs at 5 GFLOP/s, so there
 // the product is float32's (OpenBLAS), rounded once: the same values up to the order of summation.
-mx::array matmul(const mx::array& a, const mx::array& b) {
+mx::array product(const mx::array& a, const mx::array& b) {
   if (a.dtype() == mx::float32 || !on_cpu()) return mx::matmul(a, b);
   return mx::astype(mx::matmul(mx::astype(a, mx::float32), mx::astype(b, mx::float32)), a.dtype());
 }
@@ -43,7 +43,7 @@ mx::array rotate(const mx::array& x, const Rotary& rotary) {  // x (B, heads, L,
 }  // namespace
 
 mx::array linear(const mx::array& x, const mx::array& weight) {
-  return matmul(x, mx::transpose(mx::astype(weight, x.dtype())));
+  return product(x, mx::transpose(mx::astype(weight, x.dtype())));
 }
 
 mx::array feed_forward(const mx::array& h, const mx::array& gate_up, const mx::array& down,
@@ -54,8 +54,8 @@ mx::array feed_forward(const mx::array& h, const mx::array& gate_up, const mx::a
 mx::array token_mixing(const mx::array& h, const mx::array& gate_up, const mx::array& down,
                        float eps) {
   // W·h[b] needs no transpose of h; only the norm along the tokens does.
-  auto inner = silu_gate(matmul(mx::astype(gate_up, h.dtype()), h), 1);
-  auto sum = h + matmul(mx::astype(down, h.dtype()), inner);
+  auto inner = silu_gate(product(mx::astype(gate_up, h.dtype()), h), 1);
+  auto sum = h + product(mx::astype(down, h.dtype()), inner);
   auto f = mx::astype(sum, mx::float32);
   return mx::astype(f * mx::rsqrt(mx::mean(mx::square(f), 1, true) + mx::array(eps)), h.dtype());
 }
