@@ -1,0 +1,25 @@
+#include "trm/models/trm.h"
+
+namespace trm {
+
+Latents TRM::with_gradient(Latents z, const mx::array& x) const {
+  auto z_H = z[0], z_L = z[1];
+  for (int i = 0; i < L_cycles; ++i) z_L = L_level(z_L, z_H + x, io.context);
+  z_H = L_level(z_H, z_L, io.context);
+  return {z_H, z_L};
+}
+
+Latents TRM::without_gradient(Latents z, const mx::array& x) const {
+  for (int i = 0; i + 1 < H_cycles; ++i) z = with_gradient(std::move(z), x);
+  return z;
+}
+
+TRM make_trm(const ArchConfig& config, const DataShape& shape, KeySequence& keys) {
+  auto H_init = make_initial_state(config, keys), L_init = make_initial_state(config, keys);
+  auto io = make_input_output(config, shape, keys);
+  int tokens = io.prefix + shape.seq_len;
+  auto L_level = make_reasoning_module(config, tokens, config.L_layers, keys);
+  return {H_init, L_init, io, L_level, config.H_cycles, config.L_cycles};
+}
+
+}  // namespace trm

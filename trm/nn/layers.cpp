@@ -1,0 +1,89 @@
+#include "trm/nn/layers.h"
+
+#include <cmath>
+#include <stdexcept>
+
+#include <fmt/format.h>
+
+namespace trm {
+
+mx::array Linear::operator()(const mx::array& x) const {
+  auto y = ops::linear(x, weight);
+  return bias ? y + mx::astype(*bias, x.dtype()) : y;
+}
+
+mx::array Embedding::operator()(const mx::array& ids, mx::Dtype dtype) const {
+  return mx::astype(mx::take(embedding_weight, ids, 0), dtype);
+}
+
+mx::array Block::operator()(mx::array h, const BlockContext& context) const {
+  if (mlp_t) {
+    h = ops::token_mixing(h, mlp_t->gate_up_proj.weight, mlp_t->down_proj.weight, context.eps);
+  } else {
+    h = ops::attention(h, self_attn->qkv_proj.weight, self_attn->o_proj.weight, context.heads,
+                       context.rotary ? &*context.rotary : nullptr, context.eps);
+  }
+  return ops::feed_forward(h, mlp.gate_up_proj.weight, mlp.down_proj.weight, context.eps);
+}
+
+mx::array ReasoningModule::operator()(const mx::array& z, const mx::array& injection,
+                                      const BlockContext& context) const {
+  auto h = z + injection;
+  for (auto& layer : layers) h = layer(h, context);
+  return h;
+}
+
+int swiglu_inner(int dim, float expansion) {
+  int inner = static_cast<int>(std::nearbyint(expansion * dim * 2.0 / 3.0));
+  return (inner + 255) / 256 * 256;
+}
+
+Linear make_linear(int in, int out, KeySequence& keys) {
+  return {truncated_normal({out, in}, 1.0f / std::sqrt(static_cast<float>(in)), keys.next()), {}};
+}
+
+namespace {
+SwiGLU make_swiglu(int dim, float expansion, KeySequence& keys) {
+  int inner = swiglu_inner(dim, expansion);
+  auto gate_up = make_linear(dim, 2 * inner, keys);
+  return {gate_up, make_linear(inner, dim, keys)};
+}
+}  // namespace
+
+ReasoningModule make_reasoning_module(const ArchConfig& config, int tokens, int layers,
+                                      KeySequence& keys) {
+  ReasoningModule module;
+  int width = config.hidden_size / config.num_heads * config.num_heads;
+  for (int i = 0; i < layers; ++i) {
+    std::optional<Attention> attention;
+    std::optional<SwiGLU> mlp_t;
+    if (config.mlp_t) {
+      mlp_t = make_swiglu(tokens, config.expansion, keys);
+    } else {
+      auto qkv = make_linear(config.hidden_size, 3 * width, keys);
+      attention = Attention{qkv, make_linear(width, config.hidden_size, keys)};
+    }
+    module.layers.push_back(
+        {attention, mlp_t, make_swiglu(config.hidden_size, config.expansion, keys)});
+  }
+  return module;
+}
+
+BlockContext make_block_context(const ArchConfig& config, int tokens) {
+  BlockContext context{config.num_heads, config.rms_norm_eps, std::nullopt};
+  if (!config.mlp_t && config.pos_encodings == PosEncoding::rope) {
+    context.rotary =
+        ops::rotary_tables(tokens, config.hidden_size / config.num_heads, config.rope_theta);
+  }
+  return context;
+}
+
+mx::Dtype dtype_of(const std::string& name) {
+  if (name == "float32") return mx::float32;
+  if (name == "bfloat16") return mx::bfloat16;
+  if (name == "float16") return mx::float16;
+  throw std::invalid_argument(
+      fmt::format("[config] dtype '{}' is none of: float32, bfloat16, float16", name));
+}
+
+}  // namespace trm
