@@ -43,8 +43,9 @@ mx::array softmax_cross_entropy(const mx::array& logits, const mx::array& labels
 
 Arrays adam_atan2(const mx::array& p, const mx::array& g, const mx::array& m, const mx::array& v,
                   const mx::array& decay, const mx::array& step_size,
-                  const mx::array& inv_sqrt_bias2, float beta1, float beta2) {
-  return reference::adam_atan2(p, g, m, v, decay, step_size, inv_sqrt_bias2, beta1, beta2);
+                  const mx::array& inv_sqrt_bias2, float one_minus_beta1, float one_minus_beta2) {
+  return reference::adam_atan2(p, g, m, v, decay, step_size, inv_sqrt_bias2, one_minus_beta1,
+                               one_minus_beta2);
 }
 
 }  // namespace trm::ops

@@ -54,12 +54,13 @@ mx::array softmax_cross_entropy(const mx::array& logits, const mx::array& labels
 
 /// One AdamATan2 step on one parameter: p *= 1-lr*wd; m, v = moving averages of g, g^2;
 /// p -= lr/(1-b1^t) * atan2(m, sqrt(v)/sqrt(1-b2^t)). All float32; the scalars are 0-d float32
-/// arrays so that a compiled or captured step can change them. Returns {p, m, v}.
+/// arrays so that a compiled or captured step can change them; 1-b1, 1-b2 come rounded once from
+/// double. Returns {p, m, v}.
 Arrays adam_atan2(const mx::array& p, const mx::array& g, const mx::array& m, const mx::array& v,
                   const mx::array& decay,           // 1 - lr*wd
                   const mx::array& step_size,       // lr / (1 - b1^t)
                   const mx::array& inv_sqrt_bias2,  // 1 / sqrt(1 - b2^t)
-                  float beta1, float beta2);
+                  float one_minus_beta1, float one_minus_beta2);
 
 /// False when TRM_OPS=reference asks for the plain compositions only. Read once.
 bool fused_enabled();
@@ -79,5 +80,5 @@ mx::array stablemax_cross_entropy(const mx::array& logits, const mx::array& labe
 mx::array softmax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore);
 Arrays adam_atan2(const mx::array& p, const mx::array& g, const mx::array& m, const mx::array& v,
                   const mx::array& decay, const mx::array& step_size,
-                  const mx::array& inv_sqrt_bias2, float beta1, float beta2);
+                  const mx::array& inv_sqrt_bias2, float one_minus_beta1, float one_minus_beta2);
 }  // namespace trm::ops::reference

@@ -106,9 +106,9 @@ mx::array softmax_cross_entropy(const mx::array& logits, const mx::array& labels
 
 Arrays adam_atan2(const mx::array& p, const mx::array& g, const mx::array& m, const mx::array& v,
                   const mx::array& decay, const mx::array& step_size,
-                  const mx::array& inv_sqrt_bias2, float beta1, float beta2) {
-  auto m_next = m + mx::array(1.0f - beta1) * (g - m);
-  auto v_next = v + mx::array(1.0f - beta2) * (mx::square(g) - v);
+                  const mx::array& inv_sqrt_bias2, float one_minus_beta1, float one_minus_beta2) {
+  auto m_next = m + mx::array(one_minus_beta1) * (g - m);
+  auto v_next = v + mx::array(one_minus_beta2) * (mx::square(g) - v);
   auto update = mx::arctan2(m_next, mx::sqrt(v_next) * inv_sqrt_bias2);
   return {p * decay - step_size * update, m_next, v_next};
 }

@@ -1,0 +1,75 @@
+// Adaptive computation time (ACT): the outer loop of deep supervision. Each step applies the model
+// once to every row of a batch; rows that have halted are replaced by fresh examples.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "trm/models/model.h"
+
+namespace trm {
+
+constexpr int kIgnoreLabel = -100;
+
+/// A batch on the device.
+struct Examples {
+  mx::array inputs;              // (B, seq_len) int32
+  mx::array labels;              // (B, seq_len) int32, kIgnoreLabel where nothing is asked
+  mx::array puzzle_identifiers;  // (B) int32
+};
+
+struct Carry {
+  Latents z;         // (B, L, D) each
+  mx::array steps;   // (B) int32, ACT steps taken
+  mx::array halted;  // (B) bool
+  Examples current;  // what each row is working on
+};
+
+/// Sums over the rows that halted in this step and ask for something (loss sums: over all rows).
+/// Divided by `count` they are the reference's metrics; the losses are divided by the batch size.
+enum Metric {
+  count,
+  accuracy,
+  exact_accuracy,
+  q_halt_accuracy,
+  steps,
+  lm_loss,
+  q_halt_loss,
+  q_continue_loss
+};
+constexpr std::array<const char*, 8> kMetricNames = {
+    "count", "accuracy", "exact_accuracy", "q_halt_accuracy",
+    "steps", "lm_loss",  "q_halt_loss",    "q_continue_loss"};
+
+/// Every row halted, so that the first step starts them all on `fresh`.
+Carry initial_carry(const Model& model, const Examples& fresh);
+
+/// Starts halted rows on `fresh`: initial latents, zero steps, new data.
+Carry replace_halted(const Model& model, const Carry& carry, const Examples& fresh);
+
+/// The rows of the puzzle embedding a batch needs, (B, puzzle_emb_ndim) float32; none without one.
+std::optional<mx::array> puzzle_rows(const Model& model, const mx::array& identifiers);
+
+struct StepResult {
+  Carry carry;  // latents detached
+  Answer answer;
+  mx::array preds;    // (B, seq_len) int32
+  mx::array metrics;  // (8) float32, sums, in the order of Metric
+  mx::array loss;     // float32: lm_loss + 0.5 * (q_halt_loss + q_continue_loss), summed over rows
+};
+
+/// One step of evaluation: no gradient, no exploration; rows halt at halt_max_steps (or earlier by
+/// q where transformers_baseline asks for act_inference).
+StepResult evaluate_step(const Model& model, const Carry& carry, const Examples& fresh);
+
+struct Gradients {
+  StepResult step;
+  Arrays weights;                        // of loss / global_batch_size, one a trainable(model)
+  std::optional<mx::array> puzzle_rows;  // (B, puzzle_emb_ndim), rows of step.carry.current
+};
+
+/// One step of training: forward, loss, gradients. `key` draws the exploration of halting.
+Gradients train_gradients(const Model& model, const Carry& carry, const Examples& fresh,
+                          const mx::array& key, int global_batch_size);
+
+}  // namespace trm

@@ -1,0 +1,55 @@
+#include "trm/nn/optimizers.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "trm/ops/ops.h"
+
+namespace trm {
+
+namespace {
+mx::array scalar(double value) { return mx::array(static_cast<float>(value)); }
+}  // namespace
+
+void adam_atan2(Arrays& p, const Arrays& g, Arrays& m, Arrays& v, int64_t t, double lr,
+                const AdamATan2Options& o) {
+  auto decay = scalar(1.0 - lr * o.weight_decay);
+  auto step_size = scalar(lr / (1.0 - std::pow(o.beta1, static_cast<double>(t))));
+  auto inv_sqrt_bias2 = scalar(1.0 / std::sqrt(1.0 - std::pow(o.beta2, static_cast<double>(t))));
+  for (size_t i = 0; i < p.size(); ++i) {
+    auto next =
+        ops::adam_atan2(p[i], g[i], m[i], v[i], decay, step_size, inv_sqrt_bias2,
+                        static_cast<float>(1.0 - o.beta1), static_cast<float>(1.0 - o.beta2));
+    p[i] = next[0];
+    m[i] = next[1];
+    v[i] = next[2];
+  }
+}
+
+mx::array sparse_sign_sgd(const mx::array& table, const mx::array& ids,
+                          const mx::array& row_gradients, double lr, double weight_decay) {
+  // Every row gets its id's whole sum, so rows of one id all write the same value.
+  auto same = mx::expand_dims(ids, 1) == mx::expand_dims(ids, 0);
+  auto sums = mx::matmul(mx::astype(same, mx::float32), row_gradients);
+  auto rows =
+      mx::take(table, ids, 0) * scalar(1.0 - lr * weight_decay) - scalar(lr) * mx::sign(sums);
+  return mx::scatter(table, ids, mx::expand_dims(rows, 1), 0);
+}
+
+void ema_update(Arrays& ema, const Arrays& p, double rate) {
+  for (size_t i = 0; i < ema.size(); ++i) {
+    ema[i] = scalar(1.0 - rate) * p[i] + scalar(rate) * ema[i];
+  }
+}
+
+double learning_rate(double base, int64_t step, int64_t warmup_steps, int64_t total_steps,
+                     double min_ratio) {
+  if (step < warmup_steps)
+    return base * static_cast<double>(step) / std::max<int64_t>(1, warmup_steps);
+  double progress = static_cast<double>(step - warmup_steps) /
+                    static_cast<double>(std::max<int64_t>(1, total_steps - warmup_steps));
+  double cosine = 0.5 * (1.0 + std::cos(M_PI * progress));
+  return base * (min_ratio + std::max(0.0, (1.0 - min_ratio) * cosine));
+}
+
+}  // namespace trm
