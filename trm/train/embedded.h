@@ -1,0 +1,11 @@
+#pragma once
+
+#include <map>
+#include <string>
+
+namespace trm {
+
+/// The files of config/ as they were at build time, by path below config/ ("arch/trm.yaml").
+const std::map<std::string, std::string>& embedded_configs();
+
+}  // namespace trm
