@@ -108,7 +108,7 @@ void evaluator_fields(C& c, F&& f) {
 // ---- values from YAML ----
 
 [[noreturn]] void wrong_type(const std::string& key, const YAML::Node& node, const char* expected) {
-  std::string value = node.IsScalar()     ? "'" + printable(node.Scalar()) + "'"
+  std::string value = node.IsScalar()     ? fmt::format("'{}'", printable(node.Scalar()))
                       : node.IsSequence() ? "a list"
                       : node.IsMap()      ? "a mapping"
                                           : "null";
@@ -228,21 +228,13 @@ std::string text_of(const std::string& value) {
   out << YAML::DoubleQuoted << value;
   return out.c_str();
 }
+template <class T>
+std::string text_of(const std::vector<T>& value);
 std::string text_of(const EvaluatorConfig& value) {
   std::string out;
-  evaluator_fields(value, [&](const char* name, auto& v) {
-    if constexpr (requires {
-                    v.begin();
-                    v.front() + 1;
-                    v.push_back(1);
-                  } &&
-                  !std::is_same_v<std::decay_t<decltype(v)>, std::string>) {
-      out += fmt::format(", {}: [{}]", name, fmt::join(v, ", "));
-    } else {
-      out += fmt::format(", {}: {}", name, text_of(v));
-    }
-  });
-  return "{" + out.substr(2) + "}";
+  evaluator_fields(
+      value, [&](const char* name, auto& v) { out += fmt::format(", {}: {}", name, text_of(v)); });
+  return fmt::format("{{{}}}", out.substr(2));
 }
 template <class T>
 std::string text_of(const std::optional<T>& value) {
@@ -252,7 +244,7 @@ template <class T>
 std::string text_of(const std::vector<T>& value) {
   std::string out;
   for (auto& item : value) out += (out.empty() ? "" : ", ") + text_of(item);
-  return "[" + out + "]";
+  return fmt::format("[{}]", out);
 }
 
 // ---- whole trees ----
@@ -283,7 +275,7 @@ void refuse_unknown(const YAML::Node& root) {
   };
   check(root, "");
   check(root["arch"], "arch.");
-  if (root["arch"]["loss"].IsMap()) check(root["arch"]["loss"], "arch.loss.");
+  if (auto loss = root["arch"]["loss"]; loss && loss.IsMap()) check(loss, "arch.loss.");
 }
 
 ArchConfig bind_arch(const YAML::Node& node) {

@@ -160,7 +160,9 @@ YAML::Node compose_file(const std::string& file, std::string& arch, fs::path& fo
   } else if (fs::exists(file, ec) || embedded_name(file).empty()) {
     if (!fs::exists(file, ec)) {
       std::vector<std::string> names;
-      for (auto& [name, text] : embedded_configs()) names.push_back(name);
+      for (auto& [name, text] : embedded_configs()) {
+        if (!name.starts_with("arch/")) names.push_back(fs::path(name).stem().string());
+      }
       throw std::invalid_argument(
           fmt::format("[config] no file {}, and no configuration of that name{}; known are: {}",
                       printable(file), suggestion(file, names), fmt::join(names, ", ")));
