@@ -65,8 +65,9 @@ using NamedArrays = std::vector<std::pair<std::string, mx::array>>;
 /// Every array and Buffer with its name.
 NamedArrays named_arrays(const auto& tree) {
   NamedArrays out;
-  visit(tree,
-        [&](const std::string& name, const mx::array& leaf) { out.emplace_back(name, leaf); });
+  visit(tree, [&](const std::string& name, const mx::array& leaf, bool) {
+    out.emplace_back(name, leaf);
+  });
   return out;
 }
 
