@@ -88,6 +88,13 @@ Judged judge(const Model& model, const Answer& answer, const mx::array& labels,
 
 }  // namespace
 
+Examples to_examples(const Batch& batch) {
+  mx::Shape grid{batch.size, batch.seq_len};
+  return {mx::array(batch.inputs.data(), grid, mx::int32),
+          mx::array(batch.labels.data(), grid, mx::int32),
+          mx::array(batch.puzzle_identifiers.data(), {batch.size}, mx::int32)};
+}
+
 Carry initial_carry(const Model& model, const Examples& fresh) {
   int B = fresh.inputs.shape(0);
   mx::Shape shape{B, model.tokens(), model.config.hidden_size};

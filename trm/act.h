@@ -5,11 +5,10 @@
 #include <array>
 #include <vector>
 
+#include "trm/data/batch.h"
 #include "trm/models/model.h"
 
 namespace trm {
-
-constexpr int kIgnoreLabel = -100;
 
 /// A batch on the device.
 struct Examples {
@@ -17,6 +16,8 @@ struct Examples {
   mx::array labels;              // (B, seq_len) int32, kIgnoreLabel where nothing is asked
   mx::array puzzle_identifiers;  // (B) int32
 };
+
+Examples to_examples(const Batch& batch);
 
 struct Carry {
   Latents z;         // (B, L, D) each

@@ -364,6 +364,15 @@ ArchConfig load_arch_config(const std::optional<std::filesystem::path>& all_conf
   return bind_arch(run_tree(*all_config, overrides)["arch"]);
 }
 
+std::vector<std::string> to_overrides(const ArchConfig& config) {
+  std::vector<std::string> out{fmt::format("arch={}", to_string(config.kind)),
+                               fmt::format("arch.loss.loss_type={}", to_string(config.loss))};
+  arch_fields(config, [&](const char* key, auto& value) {
+    out.push_back(fmt::format("{}={}", key, text_of(value)));
+  });
+  return out;
+}
+
 std::string to_yaml(const PretrainConfig& config) {
   std::string out = "arch:\n";
   arch_fields(config.arch, [&](const char* key, auto& value) {

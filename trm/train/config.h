@@ -70,6 +70,9 @@ PretrainConfig load_run_config(const std::filesystem::path& file,
 ArchConfig load_arch_config(const std::optional<std::filesystem::path>& all_config,
                             const std::vector<std::string>& overrides = {});
 
+/// The overrides that turn the defaults into `config`: "arch=trm", "arch.hidden_size=512", …
+std::vector<std::string> to_overrides(const ArchConfig& config);
+
 /// all_config.yaml in the reference's nested shape.
 std::string to_yaml(const PretrainConfig& config);
 
