@@ -16,28 +16,37 @@ mx::array select(const mx::array& mask, const mx::array& yes, const mx::array& n
   return mx::where(rowwise(mask, no), yes, no);
 }
 
+mx::array rows_from(const mx::array& a, int begin, int end) {
+  if (begin == 0 && end == a.shape(0)) return a;
+  mx::Shape start(a.ndim(), 0), stop = a.shape();
+  start[0] = begin;
+  stop[0] = end;
+  return mx::slice(a, start, stop);
+}
+
 mx::array count_of(const mx::array& mask) { return mx::sum(mx::astype(mask, mx::float32)); }
 
 // Which rows halt after this step, with `steps` already counted up. In training also by the model's
 // own judgement, but a share of the rows must first explore for a random number of steps.
 mx::array halting(const Model& model, const Answer& answer, const mx::array& steps,
-                  const std::optional<mx::array>& exploration_key) {
+                  const Exploration* exploration) {
   const auto& c = model.config;
   auto halted = steps >= mx::array(c.halt_max_steps);
   bool baseline = c.kind == ModelKind::transformers_baseline;
-  bool by_q = baseline ? c.act_enabled && (exploration_key || c.act_inference)
-                       : exploration_key.has_value();
+  bool by_q = baseline ? c.act_enabled && (exploration || c.act_inference) : exploration != nullptr;
   if (!by_q || c.halt_max_steps <= 1) return halted;
   auto wants = baseline || model.uses_q_continue() ? answer.q_halt > answer.q_continue
                                                    : answer.q_halt > mx::array(0.0f);
   halted = mx::logical_or(halted, wants);
-  if (exploration_key) {
-    auto [k1, k2] = mx::random::split(*exploration_key);
-    auto explores =
-        mx::random::uniform(steps.shape(), mx::float32, k1) < mx::array(c.halt_exploration_prob);
-    auto least = mx::random::randint(mx::array(2), mx::array(c.halt_max_steps + 1), steps.shape(),
-                                     mx::int32, k2);
-    halted = mx::logical_and(halted, steps >= mx::where(explores, least, mx::array(0)));
+  if (exploration) {
+    int rows = steps.shape(0), of = exploration->of > 0 ? exploration->of : rows;
+    auto [k1, k2] = mx::random::split(exploration->key);
+    auto explores = mx::random::uniform({of}, mx::float32, k1) < mx::array(c.halt_exploration_prob);
+    auto least =
+        mx::random::randint(mx::array(2), mx::array(c.halt_max_steps + 1), {of}, mx::int32, k2);
+    least = rows_from(mx::where(explores, least, mx::array(0)), exploration->first_row,
+                      exploration->first_row + rows);
+    halted = mx::logical_and(halted, steps >= least);
   }
   return halted;
 }
@@ -130,13 +139,13 @@ StepResult evaluate_step(const Model& model, const Carry& carry, const Examples&
   next.z = model.with_gradient(model.without_gradient(next.z, x), x);
   auto answer = model.io().read(next.z[0]);
   next.steps = next.steps + mx::array(1);
-  next.halted = halting(model, answer, next.steps, std::nullopt);
+  next.halted = halting(model, answer, next.steps, nullptr);
   auto judged = judge(model, answer, next.current.labels, next.steps, next.halted, std::nullopt);
   return {next, answer, judged.preds, judged.metrics, judged.loss};
 }
 
 Gradients train_gradients(const Model& model, const Carry& carry, const Examples& fresh,
-                          const mx::array& key, int global_batch_size) {
+                          const Exploration& exploration, int global_batch_size) {
   auto next = replace_halted(model, carry, fresh);
   auto rows = puzzle_rows(model, next.current.puzzle_identifiers);
   next.steps = next.steps + mx::array(1);
@@ -155,7 +164,7 @@ Gradients train_gradients(const Model& model, const Carry& carry, const Examples
         m.io().embed(next.current.inputs, rows ? std::optional(traced[weights]) : std::nullopt);
     auto out = m.with_gradient(z, x);
     auto answer = m.io().read(out[0]);
-    auto halted = halting(model, answer, next.steps, key);
+    auto halted = halting(model, answer, next.steps, &exploration);
     std::optional<mx::array> target;
     if (model.uses_q_continue()) {
       Latents detached;
@@ -181,6 +190,37 @@ Gradients train_gradients(const Model& model, const Carry& carry, const Examples
     grads.pop_back();
   }
   return {{next, answer, values[3], values[2], values[1]}, grads, row_gradient};
+}
+
+Examples rows_of(const Examples& e, int begin, int end) {
+  return {rows_from(e.inputs, begin, end), rows_from(e.labels, begin, end),
+          rows_from(e.puzzle_identifiers, begin, end)};
+}
+
+Carry rows_of(const Carry& carry, int begin, int end) {
+  Latents z;
+  for (auto& a : carry.z) z.push_back(rows_from(a, begin, end));
+  return {z, rows_from(carry.steps, begin, end), rows_from(carry.halted, begin, end),
+          rows_of(carry.current, begin, end)};
+}
+
+Carry joined(const std::vector<Carry>& parts) {
+  if (parts.size() == 1) return parts[0];
+  auto join = [&](auto&& member) {
+    Arrays all;
+    for (auto& part : parts) all.push_back(member(part));
+    return mx::concatenate(all, 0);
+  };
+  Latents z;
+  for (size_t i = 0; i < parts[0].z.size(); ++i) {
+    z.push_back(join([&](const Carry& c) { return c.z[i]; }));
+  }
+  return {z,
+          join([](const Carry& c) { return c.steps; }),
+          join([](const Carry& c) { return c.halted; }),
+          {join([](const Carry& c) { return c.current.inputs; }),
+           join([](const Carry& c) { return c.current.labels; }),
+           join([](const Carry& c) { return c.current.puzzle_identifiers; })}};
 }
 
 }  // namespace trm

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <utility>
 #include <vector>
 
 #include "trm/data/batch.h"
@@ -69,8 +70,23 @@ struct Gradients {
   std::optional<mx::array> puzzle_rows;  // (B, puzzle_emb_ndim), rows of step.carry.current
 };
 
-/// One step of training: forward, loss, gradients. `key` draws the exploration of halting.
+/// What draws the exploration of halting. For a part of a batch it is drawn for all `of` rows (0:
+/// the part is all), of which the part starts at `first_row`: parts then draw what the whole would.
+struct Exploration {
+  Exploration(mx::array key, int first_row = 0, int of = 0)
+      : key(std::move(key)), first_row(first_row), of(of) {}
+  mx::array key;
+  int first_row, of;
+};
+
+/// One step of training: forward, loss, gradients.
 Gradients train_gradients(const Model& model, const Carry& carry, const Examples& fresh,
-                          const mx::array& key, int global_batch_size);
+                          const Exploration& exploration, int global_batch_size);
+
+/// Rows [begin, end) of each array that has rows.
+Carry rows_of(const Carry& carry, int begin, int end);
+Examples rows_of(const Examples& examples, int begin, int end);
+/// The reverse: the parts below each other.
+Carry joined(const std::vector<Carry>& parts);
 
 }  // namespace trm

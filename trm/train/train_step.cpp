@@ -1,5 +1,7 @@
 #include "trm/train/train_step.h"
 
+#include <algorithm>
+
 namespace trm {
 
 TrainState make_train_state(Model model, const Examples& first_batch, const mx::array& key,
@@ -12,11 +14,62 @@ TrainState make_train_state(Model model, const Examples& first_batch, const mx::
       std::move(model), zeros, zeros, use_ema ? std::optional(weights) : std::nullopt, carry, key};
 }
 
+namespace {
+
+/// Parts of `size` rows one after the other, each evaluated before the next is begun.
+Gradients in_parts(const TrainState& state, const Examples& fresh, const mx::array& key,
+                   const Hyperparameters& h, int rows, int size) {
+  std::vector<Carry> carries;
+  Arrays weights, row_gradients, preds, logits, q_halt, q_continue;
+  std::optional<mx::array> metrics, loss;
+  for (int begin = 0; begin < rows; begin += size) {
+    int end = std::min(begin + size, rows);
+    auto part =
+        train_gradients(state.model, rows_of(state.carry, begin, end), rows_of(fresh, begin, end),
+                        {key, h.first_row + begin, h.global_batch_size}, h.global_batch_size);
+    for (size_t i = 0; i < part.weights.size(); ++i) {
+      if (begin == 0) {
+        weights.push_back(part.weights[i]);
+      } else {
+        weights[i] = weights[i] + part.weights[i];
+      }
+    }
+    metrics = metrics ? *metrics + part.step.metrics : part.step.metrics;
+    loss = loss ? *loss + part.step.loss : part.step.loss;
+    carries.push_back(part.step.carry);
+    if (part.puzzle_rows) row_gradients.push_back(*part.puzzle_rows);
+    preds.push_back(part.step.preds);
+    logits.push_back(part.step.answer.logits);
+    q_halt.push_back(part.step.answer.q_halt);
+    q_continue.push_back(part.step.answer.q_continue);
+    Arrays done = weights;
+    done.insert(done.end(), carries.back().z.begin(), carries.back().z.end());
+    for (auto& a : {*metrics, *loss, preds.back(), logits.back(), q_halt.back(), q_continue.back(),
+                    carries.back().halted}) {
+      done.push_back(a);
+    }
+    if (part.puzzle_rows) done.push_back(*part.puzzle_rows);
+    mx::eval(done);
+  }
+  Answer answer{mx::concatenate(logits, 0), mx::concatenate(q_halt, 0),
+                mx::concatenate(q_continue, 0)};
+  std::optional<mx::array> all_rows;
+  if (!row_gradients.empty()) all_rows = mx::concatenate(row_gradients, 0);
+  return {{joined(carries), answer, mx::concatenate(preds, 0), *metrics, *loss}, weights, all_rows};
+}
+
+}  // namespace
+
 Gradients begin_train_step(TrainState& state, const Examples& fresh, const Hyperparameters& h) {
   auto [key, used] = mx::random::split(state.key);
   state.key = key;
   state.step += 1;
-  auto result = train_gradients(state.model, state.carry, fresh, used, h.global_batch_size);
+  int rows = fresh.inputs.shape(0);
+  auto result =
+      h.micro_batch_size > 0 && h.micro_batch_size < rows
+          ? in_parts(state, fresh, used, h, rows, h.micro_batch_size)
+          : train_gradients(state.model, state.carry, fresh,
+                            {used, h.first_row, h.global_batch_size}, h.global_batch_size);
   state.carry = result.step.carry;
   return result;
 }

@@ -16,6 +16,8 @@ struct Hyperparameters {
   double puzzle_emb_lr = 1e-2, puzzle_emb_weight_decay = 0.1;
   bool freeze_weights = false;  // train the puzzle embedding only
   double ema_rate = 0.999;
+  int micro_batch_size = 0;  // rows whose gradient is computed at once; 0: all
+  int first_row = 0;         // of this process in the global batch
 };
 
 /// Everything training carries from step to step. A value: copies share their arrays.
@@ -32,7 +34,8 @@ TrainState make_train_state(Model model, const Examples& first_batch, const mx::
                             bool use_ema);
 
 /// Draws the step's key, counts the step and computes its gradients; state.carry becomes the next
-/// carry. `fresh` is offered to the rows that have halted.
+/// carry. `fresh` is offered to the rows that have halted. With micro_batch_size the parts are
+/// computed one after the other and summed: the same result in less memory.
 Gradients begin_train_step(TrainState& state, const Examples& fresh, const Hyperparameters& h);
 
 /// Applies the gradients (summed over all processes first, where there are several): sign-SGD on
