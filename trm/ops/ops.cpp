@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "trm/ops/cpu/cpu.h"
+
 namespace trm::ops {
 
 bool fused_enabled() {
@@ -20,11 +22,13 @@ mx::array linear(const mx::array& x, const mx::array& weight) {
 
 mx::array feed_forward(const mx::array& h, const mx::array& gate_up, const mx::array& down,
                        float eps) {
+  if (fused_enabled() && cpu::takes(h)) return cpu::feed_forward(h, gate_up, down, eps);
   return reference::feed_forward(h, gate_up, down, eps);
 }
 
 mx::array token_mixing(const mx::array& h, const mx::array& gate_up, const mx::array& down,
                        float eps) {
+  if (fused_enabled() && cpu::takes(h)) return cpu::token_mixing(h, gate_up, down, eps);
   return reference::token_mixing(h, gate_up, down, eps);
 }
 

@@ -1,0 +1,17 @@
+// The CPU twins of ops.h: MLX primitives with their own gradients. float32 and bfloat16.
+#pragma once
+
+#include "trm/mlx.h"
+
+namespace trm::ops::cpu {
+
+/// True when the twins run for activations like h: default device CPU, float32 or bfloat16, not
+/// empty, an even last axis for bfloat16.
+bool takes(const mx::array& h);
+
+mx::array feed_forward(const mx::array& h, const mx::array& gate_up, const mx::array& down,
+                       float eps);
+mx::array token_mixing(const mx::array& h, const mx::array& gate_up, const mx::array& down,
+                       float eps);
+
+}  // namespace trm::ops::cpu

@@ -1,0 +1,258 @@
+#include "trm/ops/cpu/feed_forward.h"
+
+#include <cstring>
+#include <vector>
+
+namespace trm::ops::cpu {
+namespace {
+// Rows of one pass over the packed weights: their inner activations stay in the second-level cache.
+constexpr long kRows = 112;
+// Rows of one round of weight gradients, which keeps their inner gradients.
+constexpr long kChunk = 2048;
+// Words of one pass along k of a weight gradient: two panels of them fit in the first-level cache.
+constexpr long kDepth = 128;
+}  // namespace
+
+void FeedForward::pack_gates(const Rows& gate_up, Scratch& scratch) {
+  long k = t_.words(hidden_), pairs = padded_inner() / kPair;
+  gates_ = scratch.floats(pairs * k * kPanel);
+  parallel(pairs, [&](long begin, long end) {
+    for (long j = begin; j < end; ++j) {
+      const void* columns[kPanel] = {};
+      for (int n = 0; n < kPair && j * kPair + n < inner_; ++n) {
+        columns[n] = gate_up.row(t_, j * kPair + n);
+        columns[kPair + n] = gate_up.row(t_, inner_ + j * kPair + n);
+      }
+      t_.k.pack_rows(columns, k, gates_ + j * k * kPanel);
+    }
+  });
+}
+
+void FeedForward::pack_forward(const float* gate_up, const float* down, Scratch& scratch) {
+  pack_gates(narrow_rows(t_, gate_up, 2 * inner_, hidden_, scratch), scratch);
+  Rows rows = narrow_rows(t_, down, hidden_, inner_, scratch);
+  long k = t_.words(padded_inner()), whole = t_.words(inner_);
+  down_ = scratch.floats(hidden_panels() * k * kPanel);
+  parallel(hidden_panels(), [&](long begin, long end) {
+    for (long j = begin; j < end; ++j) {
+      const void* columns[kPanel] = {};
+      for (int n = 0; n < kPanel && j * kPanel + n < hidden_; ++n) {
+        columns[n] = rows.row(t_, j * kPanel + n);
+      }
+      Word* panel = down_ + j * k * kPanel;
+      t_.k.pack_rows(columns, whole, panel);
+      std::fill(panel + whole * kPanel, panel + k * kPanel, 0.0f);
+    }
+  });
+}
+
+void FeedForward::pack_backward(const float* gate_up, const float* down, Scratch& scratch) {
+  Rows gate_rows = narrow_rows(t_, gate_up, 2 * inner_, hidden_, scratch);
+  pack_gates(gate_rows, scratch);
+  Rows rows = narrow_rows(t_, down, hidden_, inner_, scratch);
+
+  long k = t_.words(hidden_);
+  std::vector<const void*> down_rows(hidden_);
+  for (int d = 0; d < hidden_; ++d) down_rows[d] = rows.row(t_, d);
+  down_back_ = scratch.floats(inner_panels() * k * kPanel);
+  parallel(inner_panels(), [&](long begin, long end) {
+    for (long j = begin; j < end; ++j) {
+      int width = static_cast<int>(std::min<long>(kPanel, inner_ - j * kPanel));
+      t_.k.pack_columns(down_rows.data(), hidden_, j * kPanel, width, down_back_ + j * k * kPanel);
+    }
+  });
+
+  long both = 2 * padded_inner(), k_both = t_.words(both);
+  std::vector<const void*> ordered(both, nullptr);  // in the column order of gates_
+  for (long i = 0; i < inner_; ++i) {
+    long at = i / kPair * kPanel + i % kPair;
+    ordered[at] = gate_rows.row(t_, i);
+    ordered[at + kPair] = gate_rows.row(t_, inner_ + i);
+  }
+  gates_back_ = scratch.floats(hidden_panels() * k_both * kPanel);
+  parallel(hidden_panels(), [&](long begin, long end) {
+    for (long j = begin; j < end; ++j) {
+      int width = static_cast<int>(std::min<long>(kPanel, hidden_ - j * kPanel));
+      t_.k.pack_columns(ordered.data(), both, j * kPanel, width, gates_back_ + j * k_both * kPanel);
+    }
+  });
+}
+
+void FeedForward::forward(const void* h, long rows, void* y, float* inv) const {
+  long blocks = round_up(ceil_div(rows, kRows), threads());
+  parallel(blocks, [&](long begin, long end) {
+    for (long b = begin; b < end; ++b) {
+      long first = rows * b / blocks, last = rows * (b + 1) / blocks;
+      forward_rows(t_.at(h, first * hidden_), last - first, t_.at(y, first * hidden_), inv + first);
+    }
+  });
+}
+
+void FeedForward::forward_rows(const void* h, long rows, void* y, float* inv) const {
+  Scratch scratch;
+  long k = t_.words(hidden_), k_inner = t_.words(padded_inner()), ld_s = hidden_panels() * kPanel;
+  long block = std::min(rows, kRows);
+  float* c = scratch.floats(block * kPanel);
+  float* s = scratch.floats(block * ld_s);
+  void* act = scratch.bytes(block * padded_inner() * t_.size);
+  for (long first = 0; first < rows; first += block) {
+    int n = static_cast<int>(std::min(block, rows - first));
+    const void* in = t_.at(h, first * hidden_);
+    for (long j = 0; j < padded_inner() / kPair; ++j) {
+      t_.k.gemm(static_cast<const Word*>(in), k, 1, n, gates_ + j * k * kPanel, k, c, kPanel,
+                kPanel, false);
+      t_.k.gate_columns(c, n, t_.at(act, j * kPair), padded_inner());
+    }
+    for (long j = 0; j < hidden_panels(); ++j) {
+      int width = static_cast<int>(std::min<long>(kPanel, hidden_ - j * kPanel));
+      t_.k.gemm(static_cast<const Word*>(act), k_inner, 1, n, down_ + j * k_inner * kPanel, k_inner,
+                c, kPanel, width, false);
+      t_.k.add_residual(c, t_.at(in, j * kPanel), hidden_, n, width, s + j * kPanel, ld_s);
+    }
+    t_.k.norm_rows(s, ld_s, n, hidden_, eps_, t_.at(y, first * hidden_), hidden_, inv + first);
+  }
+}
+
+// The rows of one round, and what its first half leaves for the weight gradients: panels with k =
+// rows, of h, d(sum), d(gate|up) and act.
+struct FeedForward::Chunk {
+  const void *h, *y, *dy;
+  const float* inv;
+  void* dh;
+  long rows, pairs;  // pairs: words along k
+  Word *h_panels, *ds_panels, *dgate_panels, *act_panels;
+};
+
+void FeedForward::backward(const void* h, const void* y, const float* inv, const void* dy,
+                           long rows, void* dh, float* dgate_up, float* ddown) const {
+  Scratch scratch;
+  long chunk_rows = std::min(rows, kChunk), max_pairs = t_.words(chunk_rows);
+  long hidden_size = hidden_panels() * kPanel;
+  Chunk chunk{};
+  chunk.h_panels = scratch.floats(hidden_panels() * max_pairs * kPanel);
+  chunk.ds_panels = scratch.floats(hidden_panels() * max_pairs * kPanel);
+  chunk.dgate_panels = scratch.floats(2 * inner_panels() * max_pairs * kPanel);
+  chunk.act_panels = scratch.floats(inner_panels() * max_pairs * kPanel);
+  float* dgate_up_panels = scratch.floats(2 * padded_inner() * hidden_size);
+  float* ddown_panels = scratch.floats(padded_inner() * hidden_size);
+  for (long first = 0; first < rows; first += chunk_rows) {
+    chunk.rows = std::min(chunk_rows, rows - first);
+    chunk.pairs = t_.words(chunk.rows);
+    chunk.h = t_.at(h, first * hidden_);
+    chunk.y = t_.at(y, first * hidden_);
+    chunk.dy = t_.at(dy, first * hidden_);
+    chunk.dh = t_.at(dh, first * hidden_);
+    chunk.inv = inv + first;
+    long blocks = round_up(ceil_div(chunk.rows, kRows), threads());
+    parallel(blocks, [&](long begin, long end) {
+      for (long b = begin; b < end; ++b) {
+        long from = chunk.pairs * b / blocks, to = chunk.pairs * (b + 1) / blocks;
+        if (from < to) backward_rows(chunk, from, to - from);
+      }
+    });
+    weight_gradients(chunk, dgate_up_panels, ddown_panels, first > 0);
+  }
+  unpack(dgate_up_panels, ddown_panels, dgate_up, ddown);
+}
+
+void FeedForward::backward_rows(const Chunk& chunk, long first_pair, long pairs) const {
+  Scratch scratch;
+  long first = first_pair * t_.per_word;
+  int whole = static_cast<int>(pairs) * t_.per_word;  // with the odd last row's zero partner
+  int n = static_cast<int>(std::min<long>(whole, chunk.rows - first));
+  long k = t_.words(hidden_), ld = hidden_panels() * kPanel, both = 2 * padded_inner();
+  long k_both = t_.words(both);
+  float* ds = scratch.floats(whole * ld);
+  void* ds_rows = scratch.bytes(n * hidden_ * t_.size);
+  float* dact = scratch.floats(whole * kPanel);
+  float* c = scratch.floats(whole * kPanel);
+  void* dgates = scratch.bytes(whole * both * t_.size);
+  const void* h = t_.at(chunk.h, first * hidden_);
+
+  std::memset(ds, 0, whole * ld * sizeof(float));
+  t_.k.norm_rows_backward(t_.at(chunk.dy, first * hidden_), t_.at(chunk.y, first * hidden_),
+                          hidden_, chunk.inv + first, n, hidden_, ds, ld);
+  for (int m = 0; m < n; ++m) t_.k.narrow(ds + m * ld, t_.at(ds_rows, m * hidden_), hidden_);
+
+  std::vector<const void*> h_rows(whole, nullptr);
+  for (int m = 0; m < n; ++m) h_rows[m] = t_.at(h, m * hidden_);
+  for (long j = 0; j < hidden_panels(); ++j) {
+    int width = static_cast<int>(std::min<long>(kPanel, hidden_ - j * kPanel));
+    long at = (j * chunk.pairs + first_pair) * kPanel;
+    t_.k.pack_columns(h_rows.data(), whole, j * kPanel, width, chunk.h_panels + at);
+    t_.k.pack_block(ds + j * kPanel, ld, whole, chunk.ds_panels + at);
+  }
+
+  for (int m = n; m < whole; ++m) {
+    std::fill_n(dact + m * kPanel, kPanel, 0.0f);
+    std::fill_n(c + m * kPanel, kPanel, 0.0f);
+  }
+  for (long i = 0; i < inner_panels(); ++i) {
+    t_.k.gemm(static_cast<const Word*>(ds_rows), k, 1, n, down_back_ + i * k * kPanel, k, dact,
+              kPanel, kPanel, false);
+    for (long j = 2 * i; j < 2 * i + 2; ++j) {
+      t_.k.gemm(static_cast<const Word*>(h), k, 1, n, gates_ + j * k * kPanel, k, c, kPanel, kPanel,
+                false);
+      int half = j % 2 * kPair;
+      t_.k.gate_columns_backward(dact + half, c, whole, t_.at(dgates, j * kPanel), both,
+                                 chunk.dgate_panels + (j * chunk.pairs + first_pair) * kPanel,
+                                 chunk.act_panels + (i * chunk.pairs + first_pair) * kPanel + half);
+    }
+  }
+  for (long j = 0; j < hidden_panels(); ++j) {
+    int width = static_cast<int>(std::min<long>(kPanel, hidden_ - j * kPanel));
+    t_.k.gemm(static_cast<const Word*>(dgates), k_both, 1, n, gates_back_ + j * k_both * kPanel,
+              k_both, c, kPanel, width, false);
+    t_.k.add_blocks(c, kPanel, ds + j * kPanel, ld, n, width,
+                    t_.at(chunk.dh, first * hidden_ + j * kPanel), hidden_);
+  }
+}
+
+// Panels of C = (hidden, 32): C[j] = h^T · d(gate|up)[j], and ds^T · act[j].
+void FeedForward::weight_gradients(const Chunk& chunk, float* dgate_up, float* ddown,
+                                   bool accumulate) const {
+  long size = hidden_panels() * kPanel * kPanel;
+  parallel(3 * inner_panels(), [&](long begin, long end) {
+    for (long j = begin; j < end; ++j) {
+      bool gates = j < 2 * inner_panels();
+      long i = gates ? j : j - 2 * inner_panels();
+      const Word* left = gates ? chunk.h_panels : chunk.ds_panels;
+      const Word* right =
+          (gates ? chunk.dgate_panels : chunk.act_panels) + i * chunk.pairs * kPanel;
+      float* c = (gates ? dgate_up : ddown) + i * size;
+      for (long k = 0; k < chunk.pairs; k += kDepth) {
+        long depth = std::min(kDepth, chunk.pairs - k);
+        for (long d = 0; d < hidden_panels(); ++d) {
+          t_.k.gemm(left + (d * chunk.pairs + k) * kPanel, 1, kPanel, kPanel, right + k * kPanel,
+                    depth, c + d * kPanel * kPanel, kPanel, kPanel, accumulate || k > 0);
+        }
+      }
+    }
+  });
+}
+
+void FeedForward::unpack(const float* dgate_up_panels, const float* ddown_panels, float* dgate_up,
+                         float* ddown) const {
+  long size = hidden_panels() * kPanel * kPanel;
+  parallel(2 * inner_panels(), [&](long begin, long end) {
+    for (long j = begin; j < end; ++j) {
+      for (long d = 0; d < hidden_; ++d) {
+        const float* from = dgate_up_panels + j * size + d * kPanel;
+        for (int n = 0; n < kPair && j * kPair + n < inner_; ++n) {
+          dgate_up[(j * kPair + n) * hidden_ + d] = from[n];
+          dgate_up[(inner_ + j * kPair + n) * hidden_ + d] = from[kPair + n];
+        }
+      }
+    }
+  });
+  parallel(hidden_, [&](long begin, long end) {
+    for (long d = begin; d < end; ++d) {
+      for (long j = 0; j < inner_panels(); ++j) {
+        std::copy_n(ddown_panels + j * size + d * kPanel,
+                    std::min<long>(kPanel, inner_ - j * kPanel), ddown + d * inner_ + j * kPanel);
+      }
+    }
+  });
+}
+
+}  // namespace trm::ops::cpu

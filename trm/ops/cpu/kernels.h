@@ -1,0 +1,81 @@
+// The inner loops of the CPU operations, one table for each instruction set and element type,
+// chosen when the program starts. Everything above them (which block next, which thread) is written
+// once, in terms of two layouts of a matrix:
+//
+//   rows    (m, k) at a[m*row_stride + k]: a row-major array read along k, without a copy;
+//   panels  32 columns side by side: (k, n) at panel[k*32 + n], columns past the edge are zero.
+//
+// k counts words. A word is a float, or two bfloat16 neighbours along k (the first in the low
+// half), which is what one multiply instruction takes; an odd k ends in a zero.
+#pragma once
+
+#include <cstdint>
+
+namespace trm::ops::cpu {
+
+typedef float Word __attribute__((may_alias));
+
+constexpr int kPanel = 32;  // columns of a panel
+constexpr int kPair = 16;   // columns of gate, then of up, in a panel that holds both
+
+/// T below is the table's element type, float or bfloat16 bits; pointers to it are void. ld and
+/// strides of T arrays count elements, those of words count words.
+struct Kernels {
+  const char* name;
+
+  /// c (rows, 32; row stride ldc) = or += a (rows, k) · panel (k, 32). Element (m, k) of a is at
+  /// a[m*row_stride + k*k_stride]. Only the first `columns` of c are needed.
+  void (*gemm)(const Word* a, long row_stride, long k_stride, int rows, const Word* panel,
+               long k_words, float* c, long ldc, int columns, bool accumulate);
+
+  /// float -> T.
+  void (*narrow)(const float* in, void* out, long n);
+
+  /// Panel whose column n is the T row columns[n] (null: zeros), read as k_words words.
+  void (*pack_rows)(const void* const* columns, long k_words, Word* panel);
+  /// Panel whose k-th element row is `width` elements of rows[k] (null: zeros) from `first` on.
+  void (*pack_columns)(const void* const* rows, long k, long first, int width, Word* panel);
+  /// The same from a float block (k, 32; row stride ld).
+  void (*pack_block)(const float* block, long ld, long k, Word* panel);
+
+  /// s (rows, width) = c + h, float; c has row stride 32.
+  void (*add_residual)(const float* c, const void* h, long ldh, int rows, int width, float* s,
+                       long lds);
+  /// y = s * inv, inv = 1/sqrt(mean(s^2) + eps) of each row of n.
+  void (*norm_rows)(const float* s, long lds, int rows, int n, float eps, void* y, long ldy,
+                    float* inv);
+  /// The same down the columns of a block (n, 32).
+  void (*norm_columns)(const float* s, int n, int width, float eps, void* y, long ldy, float* inv);
+  /// ds = inv * (dy - y * mean(dy*y)) for each row.
+  void (*norm_rows_backward)(const void* dy, const void* y, long ld, const float* inv, int rows,
+                             int n, float* ds, long lds);
+  /// The same down the columns; the columns of ds (n, 32) past `width` are set to zero.
+  void (*norm_columns_backward)(const void* dy, const void* y, long ld, const float* inv, int n,
+                                int width, float* ds);
+  /// out = a + b, with a and b float blocks of these row strides.
+  void (*add_blocks)(const float* a, long lda, const float* b, long ldb, int rows, int width,
+                     void* out, long ldo);
+
+  /// act = silu(gate)*up, from blocks (rows, 16 gates | 16 ups) to 16 columns of a T array.
+  void (*gate_columns)(const float* c, int rows, void* act, long ld);
+  /// The same with gate and up in blocks (rows, 32) of their own, to a panel with k = rows (even).
+  void (*gate_rows)(const float* gate, const float* up, int rows, Word* act);
+  /// Gradient of gate_columns. dact (rows, 16; row stride 32). Writes d(gate|up) as 32 columns of a
+  /// T array and as a panel with k = rows (even), and act as 16 columns of such a panel.
+  void (*gate_columns_backward)(const float* dact, const float* c, int rows, void* dc, long ld,
+                                Word* dc_panel, Word* act_panel);
+  /// Gradient of gate_rows: d(gate) and d(up) as panels with k = rows (even) and as T arrays, and
+  /// act as a T array, all T arrays 32 columns with row stride ld.
+  void (*gate_rows_backward)(const float* dact, const float* gate, const float* up, int rows,
+                             Word* dgate_panel, Word* dup_panel, void* dgate, void* dup, void* act,
+                             long ld);
+};
+
+/// The fastest table this processor runs, or the one TRM_ISA names (avx512bf16, avx512, avx2,
+/// generic) if it runs that. Chosen once.
+const Kernels& kernels(bool bfloat16);
+
+/// Every table this processor runs, fastest first, for tests. Null-terminated.
+const Kernels* const* all_kernels(bool bfloat16);
+
+}  // namespace trm::ops::cpu

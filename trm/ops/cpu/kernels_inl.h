@@ -1,0 +1,488 @@
+// Body of the tables in kernels.h. Each kernels_<isa>.cpp is compiled with its own machine flags,
+// defines TRM_LANES (floats in a vector register), TRM_ROWS (rows of a register tile) and includes
+// this. Everything here has internal linkage and nothing from the standard library is used, so that
+// no function compiled for a newer processor can be linked in place of a common one.
+#pragma once
+
+#include <utility>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+#include "trm/ops/cpu/kernels.h"
+
+namespace trm::ops::cpu {
+namespace {
+
+constexpr int W = TRM_LANES;
+typedef float V __attribute__((vector_size(W * 4)));
+typedef float VU __attribute__((vector_size(W * 4), aligned(4), may_alias));
+typedef int32_t I __attribute__((vector_size(W * 4)));
+typedef uint32_t U __attribute__((vector_size(W * 4)));
+typedef uint16_t H __attribute__((vector_size(W * 2)));
+typedef uint16_t HU __attribute__((vector_size(W * 2), aligned(2), may_alias));
+typedef uint16_t Half __attribute__((may_alias));
+
+inline V load(const Word* p) { return *reinterpret_cast<const VU*>(p); }
+inline void store(Word* p, V v) { *reinterpret_cast<VU*>(p) = v; }
+inline V splat(float x) { return V{} + x; }
+inline float sum(V v) {
+  float s[W];
+  store(s, v);
+  for (int n = W / 2; n > 0; n /= 2) {
+    for (int i = 0; i < n; ++i) s[i] += s[i + n];
+  }
+  return s[0];
+}
+
+// float -> bfloat16 bits in the low half of each lane, to nearest even; NaN stays NaN.
+inline U round_bits(V v) {
+#ifdef TRM_NATIVE_BF16
+  return (U)_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)v));
+#else
+  U u = (U)v;
+  U r = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+  U nan = (U)(v != v);
+  return (r & ~nan) | (((u >> 16) | 0x40u) & nan);
+#endif
+}
+
+// Element access, T = float or bfloat16.
+template <bool BF>
+inline V get(const void* p, long i) {
+  if constexpr (BF) {
+    H h = *reinterpret_cast<const HU*>(static_cast<const Half*>(p) + i);
+    return (V)(__builtin_convertvector(h, U) << 16);
+  } else {
+    return load(static_cast<const float*>(p) + i);
+  }
+}
+template <bool BF>
+inline void put(void* p, long i, V v) {
+  if constexpr (BF) {
+    *reinterpret_cast<HU*>(static_cast<Half*>(p) + i) = __builtin_convertvector(round_bits(v), H);
+  } else {
+    store(static_cast<float*>(p) + i, v);
+  }
+}
+// The same for the last n < W elements of a row.
+template <bool BF>
+inline V get_some(const void* p, long i, int n) {
+  if (n >= W) return get<BF>(p, i);
+  float t[W] = {};
+  for (int j = 0; j < n; ++j) {
+    if constexpr (BF) {
+      uint32_t bits = static_cast<uint32_t>(static_cast<const Half*>(p)[i + j]) << 16;
+      __builtin_memcpy(&t[j], &bits, 4);
+    } else {
+      t[j] = static_cast<const float*>(p)[i + j];
+    }
+  }
+  return load(t);
+}
+template <bool BF>
+inline void put_some(void* p, long i, int n, V v) {
+  if (n >= W) return put<BF>(p, i, v);
+  if constexpr (BF) {
+    uint32_t bits[W];
+    U u = round_bits(v);
+    __builtin_memcpy(bits, &u, sizeof(u));
+    for (int j = 0; j < n; ++j) static_cast<Half*>(p)[i + j] = static_cast<uint16_t>(bits[j]);
+  } else {
+    float t[W];
+    store(t, v);
+    for (int j = 0; j < n; ++j) static_cast<float*>(p)[i + j] = t[j];
+  }
+}
+
+// Words of element rows k and k+1 (bfloat16), or of row k.
+inline V pair_word(V low, V high) { return (V)(round_bits(low) | (round_bits(high) << 16)); }
+
+inline V exp_(V x) {
+  // 2^n * e^r with |r| <= ln2/2; relative error below 2e-7. Ends at the float range.
+  const float low = -87.0f, high = 88.0f;
+  x = x < low ? splat(low) : x;
+  x = x > high ? splat(high) : x;
+  V shifted = x * 1.44269504f + 12582912.0f;  // 1.5*2^23: the sum's low bits are round(x/ln2)
+  V n = shifted - 12582912.0f;
+  V r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  V p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 0.5f;
+  p = p * (r * r) + r + 1.0f;
+  return (V)((I)p + ((I)shifted << 23));
+}
+
+inline V reciprocal(V x) {
+#if defined(__AVX512F__)
+  V y = (V)_mm512_rcp14_ps((__m512)x);
+  return y * (2.0f - x * y);
+#else
+  return 1.0f / x;
+#endif
+}
+inline V sigmoid(V x) { return reciprocal(1.0f + exp_(-x)); }
+
+// One k-step: c += a·b over the element or pair in each lane.
+template <bool BF>
+inline V multiply_add(V a, V b, V c) {
+  if constexpr (!BF) {
+    return a * b + c;
+  } else {
+#ifdef TRM_NATIVE_BF16
+    return (V)_mm512_dpbf16_ps((__m512)c, (__m512bh)(__m512)a, (__m512bh)(__m512)b);
+#else
+    const U high = U{} + 0xffff0000u;
+    c = (V)((U)a << 16) * (V)((U)b << 16) + c;
+    return (V)((U)a & high) * (V)((U)b & high) + c;
+#endif
+  }
+}
+
+template <bool BF, int R, int N>
+void tile(const Word* a, long row_stride, long k_stride, const Word* panel, long k_words, float* c,
+          long ldc, bool accumulate) {
+  V acc[R][N];
+  for (int m = 0; m < R; ++m) {
+    for (int n = 0; n < N; ++n) acc[m][n] = V{};
+  }
+  for (long k = 0; k < k_words; ++k) {
+    V b[N];
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) b[n] = load(panel + n * W);
+#pragma GCC unroll 16
+    for (int m = 0; m < R; ++m) {
+      V x = splat(a[m * row_stride]);
+#pragma GCC unroll 4
+      for (int n = 0; n < N; ++n) acc[m][n] = multiply_add<BF>(x, b[n], acc[m][n]);
+    }
+    a += k_stride;
+    panel += kPanel;
+  }
+  for (int m = 0; m < R; ++m) {
+    for (int n = 0; n < N; ++n) {
+      float* out = c + m * ldc + n * W;
+      store(out, accumulate ? load(out) + acc[m][n] : acc[m][n]);
+    }
+  }
+}
+
+template <bool BF, int N, int R = TRM_ROWS>
+inline void tile_of(int rows, const Word* a, long row_stride, long k_stride, const Word* panel,
+                    long k_words, float* c, long ldc, bool accumulate) {
+  if (rows == R) {
+    tile<BF, R, N>(a, row_stride, k_stride, panel, k_words, c, ldc, accumulate);
+  } else if constexpr (R > 1) {
+    tile_of<BF, N, R - 1>(rows, a, row_stride, k_stride, panel, k_words, c, ldc, accumulate);
+  }
+}
+
+template <bool BF>
+void gemm(const Word* a, long row_stride, long k_stride, int rows, const Word* panel, long k_words,
+          float* c, long ldc, int columns, bool accumulate) {
+  int tiles = (rows + TRM_ROWS - 1) / TRM_ROWS;
+  for (int t = 0, row = 0; t < tiles; ++t) {
+    int height = (rows - row + tiles - t - 1) / (tiles - t);  // as even as can be
+    const Word* at = a + row * row_stride;
+    for (int n = 0; n < columns; n += 2 * W) {
+      float* out = c + row * ldc + n;
+      if (columns - n > W) {
+        tile_of<BF, 2>(height, at, row_stride, k_stride, panel + n, k_words, out, ldc, accumulate);
+      } else {
+        tile_of<BF, 1>(height, at, row_stride, k_stride, panel + n, k_words, out, ldc, accumulate);
+      }
+    }
+    row += height;
+  }
+}
+
+template <bool BF>
+void narrow(const float* in, void* out, long n) {
+  for (long i = 0; i < n; i += W) {
+    int some = n - i < W ? static_cast<int>(n - i) : W;
+    put_some<BF>(out, i, some, get_some<false>(in, i, some));
+  }
+}
+
+// Interleaves the low (part 0) or high (part 1) halves of two vectors.
+template <int part, int... i>
+inline V interleave(V a, V b, std::integer_sequence<int, i...>) {
+  return __builtin_shufflevector(a, b, (part * W / 2 + i / 2 + (i % 2) * W)...);
+}
+
+// A square of W x W words, columns[n] + k -> panel: log2(W) rounds of interleaving.
+inline void transpose_words(const Word* const* columns, long k, Word* panel) {
+  constexpr std::make_integer_sequence<int, W> lanes{};
+  V v[W], u[W];
+#pragma GCC unroll 16
+  for (int n = 0; n < W; ++n) v[n] = load(columns[n] + k);
+#pragma GCC unroll 4
+  for (int step = W / 2; step > 0; step /= 2) {
+#pragma GCC unroll 16
+    for (int n = 0; n < W / 2; ++n) {
+      u[2 * n] = interleave<0>(v[n], v[n + W / 2], lanes);
+      u[2 * n + 1] = interleave<1>(v[n], v[n + W / 2], lanes);
+    }
+#pragma GCC unroll 16
+    for (int n = 0; n < W; ++n) v[n] = u[n];
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < W; ++i) store(panel + i * kPanel, v[i]);
+}
+
+void pack_rows(const void* const* columns, long k_words, Word* panel) {
+  for (int n0 = 0; n0 < kPanel; n0 += W) {
+    const Word* from[W];
+    bool whole = true;
+    for (int n = 0; n < W; ++n) {
+      from[n] = static_cast<const Word*>(columns[n0 + n]);
+      whole = whole && from[n];
+    }
+    long k = 0;
+    if (whole) {
+      for (; k + W <= k_words; k += W) transpose_words(from, k, panel + k * kPanel + n0);
+    }
+    for (; k < k_words; ++k) {
+      for (int n = 0; n < W; ++n) panel[k * kPanel + n0 + n] = from[n] ? from[n][k] : 0.0f;
+    }
+  }
+}
+
+template <bool BF>
+void pack_columns(const void* const* rows, long k, long first, int width, Word* panel) {
+  const int step = BF ? 2 : 1;
+  for (long i = 0; i < k; i += step) {
+    const void* a = rows[i];
+    const void* b = BF && i + 1 < k ? rows[i + 1] : nullptr;
+    for (int n = 0; n < kPanel; n += W) {
+      int some = width - n < W ? (width > n ? width - n : 0) : W;
+      V low = a ? get_some<BF>(a, first + n, some) : V{};
+      V out = low;
+      if constexpr (BF) {
+        V high = b ? get_some<BF>(b, first + n, some) : V{};
+        out = (V)(((U)low >> 16) | (U)high);
+      }
+      store(panel + i / step * kPanel + n, out);
+    }
+  }
+}
+
+template <bool BF>
+void pack_block(const float* block, long ld, long k, Word* panel) {
+  const int step = BF ? 2 : 1;
+  for (long i = 0; i < k; i += step) {
+    for (int n = 0; n < kPanel; n += W) {
+      V out = load(block + i * ld + n);
+      if constexpr (BF) out = pair_word(out, i + 1 < k ? load(block + (i + 1) * ld + n) : V{});
+      store(panel + i / step * kPanel + n, out);
+    }
+  }
+}
+
+template <bool BF>
+void add_residual(const float* c, const void* h, long ldh, int rows, int width, float* s,
+                  long lds) {
+  for (int m = 0; m < rows; ++m) {
+    for (int n = 0; n < width; n += W) {
+      V v = get_some<BF>(h, m * ldh + n, width - n) + load(c + m * kPanel + n);
+      put_some<false>(s, m * lds + n, width - n, v);
+    }
+  }
+}
+
+template <bool BF>
+void norm_rows(const float* s, long lds, int rows, int n, float eps, void* y, long ldy,
+               float* inv) {
+  for (int m = 0; m < rows; ++m) {
+    const float* row = s + m * lds;
+    V squares = V{};
+    for (int i = 0; i < n; i += W) {
+      V v = get_some<false>(row, i, n - i);
+      squares = v * v + squares;
+    }
+    float scale = 1.0f / __builtin_sqrtf(sum(squares) / static_cast<float>(n) + eps);
+    inv[m] = scale;
+    for (int i = 0; i < n; i += W) {
+      put_some<BF>(y, m * ldy + i, n - i, get_some<false>(row, i, n - i) * scale);
+    }
+  }
+}
+
+inline V sqrt_(V v) {
+  for (int i = 0; i < W; ++i) v[i] = __builtin_sqrtf(v[i]);
+  return v;
+}
+
+template <bool BF>
+void norm_columns(const float* s, int n, int width, float eps, void* y, long ldy, float* inv) {
+  for (int i = 0; i < width; i += W) {
+    V squares = V{};
+    for (int m = 0; m < n; ++m) {
+      V v = load(s + m * kPanel + i);
+      squares = v * v + squares;
+    }
+    V scale = 1.0f / sqrt_(squares / static_cast<float>(n) + eps);
+    put_some<false>(inv, i, width - i, scale);
+    for (int m = 0; m < n; ++m) {
+      put_some<BF>(y, m * ldy + i, width - i, load(s + m * kPanel + i) * scale);
+    }
+  }
+}
+
+template <bool BF>
+void norm_rows_backward(const void* dy, const void* y, long ld, const float* inv, int rows, int n,
+                        float* ds, long lds) {
+  for (int m = 0; m < rows; ++m) {
+    V dot = V{};
+    for (int i = 0; i < n; i += W) {
+      dot = get_some<BF>(dy, m * ld + i, n - i) * get_some<BF>(y, m * ld + i, n - i) + dot;
+    }
+    float mean = sum(dot) / static_cast<float>(n);
+    for (int i = 0; i < n; i += W) {
+      V v = get_some<BF>(dy, m * ld + i, n - i) - get_some<BF>(y, m * ld + i, n - i) * mean;
+      put_some<false>(ds, m * lds + i, n - i, v * inv[m]);
+    }
+  }
+}
+
+template <bool BF>
+void norm_columns_backward(const void* dy, const void* y, long ld, const float* inv, int n,
+                           int width, float* ds) {
+  for (int i = 0; i < kPanel; i += W) {
+    int some = width - i < 0 ? 0 : width - i;
+    V dot = V{};
+    for (int m = 0; m < n; ++m) {
+      dot = get_some<BF>(dy, m * ld + i, some) * get_some<BF>(y, m * ld + i, some) + dot;
+    }
+    V mean = dot / static_cast<float>(n), scale = get_some<false>(inv, i, some);
+    for (int m = 0; m < n; ++m) {
+      V v = get_some<BF>(dy, m * ld + i, some) - get_some<BF>(y, m * ld + i, some) * mean;
+      store(ds + m * kPanel + i, v * scale);
+    }
+  }
+}
+
+template <bool BF>
+void add_blocks(const float* a, long lda, const float* b, long ldb, int rows, int width, void* out,
+                long ldo) {
+  for (int m = 0; m < rows; ++m) {
+    for (int n = 0; n < width; n += W) {
+      V v = get_some<false>(a, m * lda + n, width - n) + get_some<false>(b, m * ldb + n, width - n);
+      put_some<BF>(out, m * ldo + n, width - n, v);
+    }
+  }
+}
+
+template <bool BF>
+void gate_columns(const float* c, int rows, void* act, long ld) {
+  for (int m = 0; m < rows; ++m) {
+    for (int n = 0; n < kPair; n += W) {
+      V gate = load(c + m * kPanel + n), up = load(c + m * kPanel + kPair + n);
+      put<BF>(act, m * ld + n, gate * sigmoid(gate) * up);
+    }
+  }
+}
+
+template <bool BF>
+void gate_rows(const float* gate, const float* up, int rows, Word* act) {
+  const int step = BF ? 2 : 1;
+  for (int m = 0; m < rows; m += step) {
+    for (int n = 0; n < kPanel; n += W) {
+      long at = m * kPanel + n;
+      V g = load(gate + at);
+      V out = g * sigmoid(g) * load(up + at);
+      if constexpr (BF) {
+        V g1 = load(gate + at + kPanel);
+        out = pair_word(out, g1 * sigmoid(g1) * load(up + at + kPanel));
+      }
+      store(act + m / step * kPanel + n, out);
+    }
+  }
+}
+
+struct Gate {
+  V act, dgate, dup;
+};
+inline Gate gate_backward(V dact, V gate, V up) {
+  V s = sigmoid(gate);
+  V silu = gate * s;
+  return {silu * up, dact * up * (s + silu * (1.0f - s)), dact * silu};
+}
+
+template <bool BF>
+void gate_columns_backward(const float* dact, const float* c, int rows, void* dc, long ld,
+                           Word* dc_panel, Word* act_panel) {
+  const int step = BF ? 2 : 1;
+  for (int m = 0; m < rows; m += step) {
+    Word* dp = dc_panel + m / step * kPanel;
+    Word* ap = act_panel + m / step * kPanel;
+    for (int n = 0; n < kPair; n += W) {
+      long at = m * kPanel + n;
+      Gate g = gate_backward(load(dact + at), load(c + at), load(c + at + kPair));
+      put<BF>(dc, m * ld + n, g.dgate);
+      put<BF>(dc, m * ld + kPair + n, g.dup);
+      if constexpr (BF) {
+        at += kPanel;
+        Gate h = gate_backward(load(dact + at), load(c + at), load(c + at + kPair));
+        put<BF>(dc, (m + 1) * ld + n, h.dgate);
+        put<BF>(dc, (m + 1) * ld + kPair + n, h.dup);
+        g = {pair_word(g.act, h.act), pair_word(g.dgate, h.dgate), pair_word(g.dup, h.dup)};
+      }
+      store(dp + n, g.dgate);
+      store(dp + kPair + n, g.dup);
+      store(ap + n, g.act);
+    }
+  }
+}
+
+template <bool BF>
+void gate_rows_backward(const float* dact, const float* gate, const float* up, int rows,
+                        Word* dgate_panel, Word* dup_panel, void* dgate, void* dup, void* act,
+                        long ld) {
+  const int step = BF ? 2 : 1;
+  for (int m = 0; m < rows; m += step) {
+    for (int n = 0; n < kPanel; n += W) {
+      long at = m * kPanel + n;
+      Gate g = gate_backward(load(dact + at), load(gate + at), load(up + at));
+      put<BF>(dgate, m * ld + n, g.dgate);
+      put<BF>(dup, m * ld + n, g.dup);
+      put<BF>(act, m * ld + n, g.act);
+      if constexpr (BF) {
+        at += kPanel;
+        Gate h = gate_backward(load(dact + at), load(gate + at), load(up + at));
+        put<BF>(dgate, (m + 1) * ld + n, h.dgate);
+        put<BF>(dup, (m + 1) * ld + n, h.dup);
+        put<BF>(act, (m + 1) * ld + n, h.act);
+        g = {g.act, pair_word(g.dgate, h.dgate), pair_word(g.dup, h.dup)};
+      }
+      store(dgate_panel + m / step * kPanel + n, g.dgate);
+      store(dup_panel + m / step * kPanel + n, g.dup);
+    }
+  }
+}
+
+template <bool BF>
+constexpr Kernels table(const char* name) {
+  return {name,
+          gemm<BF>,
+          narrow<BF>,
+          pack_rows,
+          pack_columns<BF>,
+          pack_block<BF>,
+          add_residual<BF>,
+          norm_rows<BF>,
+          norm_columns<BF>,
+          norm_rows_backward<BF>,
+          norm_columns_backward<BF>,
+          add_blocks<BF>,
+          gate_columns<BF>,
+          gate_rows<BF>,
+          gate_columns_backward<BF>,
+          gate_rows_backward<BF>};
+}
+
+}  // namespace
+}  // namespace trm::ops::cpu

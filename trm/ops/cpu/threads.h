@@ -1,0 +1,38 @@
+// Threads of the CPU operations: a fixed team that splits the units of one loop into equal runs, so
+// that which thread does what depends on nothing but the number of threads.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+
+namespace trm::ops {
+
+/// Number of threads of the fused CPU operations, 1 or more; the machine's by default. Takes effect
+/// at the next operation.
+void set_threads(int n);
+int threads();
+
+}  // namespace trm::ops
+
+namespace trm::ops::cpu {
+
+/// Calls body(begin, end) on disjoint runs that cover 0..n, one for each thread, and waits. The
+/// caller works too. An exception of a body is thrown here. Not to be nested.
+void parallel(long n, const std::function<void(long, long)>& body);
+
+/// Memory of the calling thread, kept from call to call. Blocks are 64-byte aligned, uninitialised,
+/// and go back, last first, when the Scratch that took them ends.
+class Scratch {
+ public:
+  Scratch();
+  ~Scratch();
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  void* bytes(size_t n);
+  float* floats(size_t n) { return static_cast<float*>(bytes(n * sizeof(float))); }
+
+ private:
+  size_t block_, used_;
+};
+
+}  // namespace trm::ops::cpu
