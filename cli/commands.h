@@ -10,4 +10,6 @@ struct Exit {
   int exit_code;
 };
 
+void add_dataset(CLI::App& app);
+
 }  // namespace trm::cli

@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   CLI::App app{"trm: Tiny Recursive Models on MLX"};
   app.set_version_flag("--version", "trm " TRM_VERSION);
   app.require_subcommand(0, 1);
+  trm::cli::add_dataset(app);
   try {
     app.parse(argc, argv);
     if (app.get_subcommands().empty()) fmt::print("{}", app.help());

@@ -83,8 +83,14 @@ TEST(Npy, RefusesBrokenHeadersWithAReason) {
   EXPECT_THAT(why(""), HasSubstr("not a NumPy"));
   EXPECT_THAT(why("PK\x03\x04zzzzzzzzzzzz"), HasSubstr("not a NumPy"));
   EXPECT_THAT(why(std::string("\x93NUMPY\x07\x00\x00\x00", 10)), HasSubstr("version 7.0"));
-  EXPECT_THAT(why(std::string("\x93NUMPY\x01\x00\xff\x00" "{}", 12)), HasSubstr("truncated"));
-  EXPECT_THAT(why(std::string("\x93NUMPY\x02\x00\xff\xff\xff\x7f" "{}", 14)), HasSubstr("plausible"));
+  EXPECT_THAT(why(std::string("\x93NUMPY\x01\x00\xff\x00"
+                              "{}",
+                              12)),
+              HasSubstr("truncated"));
+  EXPECT_THAT(why(std::string("\x93NUMPY\x02\x00\xff\xff\xff\x7f"
+                              "{}",
+                              14)),
+              HasSubstr("plausible"));
   const std::string tail = ", 'fortran_order': False, 'shape': (2,), }";
   EXPECT_THAT(why(v1("{'descr': '>i4'" + tail)), HasSubstr("big-endian"));
   EXPECT_THAT(why(v1("{'descr': '|O'" + tail)), HasSubstr("dtype '|O'"));

@@ -1,0 +1,109 @@
+// trm dataset sudoku|maze|arc|info: the reference's data sets, from its sources or made here.
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "cli/commands.h"
+#include "trm/data/sudoku_dataset.h"
+#include "trm/io/text.h"
+
+namespace trm::cli {
+
+namespace {
+
+/// A line on the terminal that overwrites itself; nothing where stderr is no terminal.
+Progress progress_line() {
+  if (!isatty(STDERR_FILENO)) return {};
+  return [last = -1](std::string_view what, int64_t done, int64_t total) mutable {
+    int percent = total > 0 ? static_cast<int>(100 * done / total) : 100;
+    if (percent == last) return;
+    last = percent;
+    fmt::print(stderr, "\r{} {:3}%{}", what, percent, percent == 100 ? "\n" : "");
+  };
+}
+
+struct SudokuCommand {
+  std::string input_dir, output_dir, layout = "compact";
+  std::optional<int64_t> subsample_size, min_difficulty, generate, test_size;
+  int64_t num_aug = 0;
+  uint32_t seed = 0;
+  int size = 9, givens = 0;
+  double min_rating = 0;
+
+  void run() const {
+    auto progress = progress_line();
+    SudokuDatasetOptions options{subsample_size, num_aug, seed, layout == "reference"};
+    std::vector<SudokuPair> train, test;
+    if (generate) {
+      auto made = generate_sudokus(size, *generate,
+                                   test_size.value_or(std::max<int64_t>(1, *generate / 10)), seed,
+                                   givens, min_rating, progress);
+      train = std::move(made.train);
+      test = std::move(made.test);
+    } else {
+      if (input_dir.empty())
+        throw std::invalid_argument("[dataset] give --input-dir or --generate");
+      std::filesystem::path dir = input_dir;
+      for (auto& row : read_sudoku_csv(dir / "train.csv", min_difficulty))
+        train.push_back(row.pair);
+      for (auto& row : read_sudoku_csv(dir / "test.csv", min_difficulty, test_size)) {
+        test.push_back(row.pair);
+      }
+    }
+    write_sudoku_dataset(output_dir, train, test, options, progress);
+    auto groups =
+        std::min<int64_t>(subsample_size.value_or(INT64_MAX), static_cast<int64_t>(train.size()));
+    fmt::print("{}: {} training puzzles x {}, {} test puzzles\n", printable(output_dir), groups,
+               1 + num_aug, test.size());
+  }
+};
+
+void add_sudoku(CLI::App& parent) {
+  auto o = std::make_shared<SudokuCommand>();
+  auto* c = parent.add_subcommand("sudoku", "Sudoku from CSV files or generated");
+  c->add_option("--output-dir", o->output_dir, "Folder to write")->required();
+  c->add_option("--input-dir", o->input_dir, "Folder with train.csv and test.csv");
+  c->add_option("--subsample-size", o->subsample_size, "Training puzzles taken at random")
+      ->check(CLI::PositiveNumber);
+  c->add_option("--min-difficulty", o->min_difficulty, "Leave out rows with a lower rating");
+  c->add_option("--num-aug", o->num_aug, "Augmented copies of each training puzzle")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20));
+  c->add_option("--generate", o->generate, "Make this many training puzzles instead of reading")
+      ->check(CLI::PositiveNumber)
+      ->excludes("--input-dir");
+  c->add_option("--test-size", o->test_size,
+                "Test puzzles (generated: a tenth; read: the first so many of test.csv)")
+      ->check(CLI::PositiveNumber);
+  c->add_option("--size", o->size, "Side of generated puzzles")->check(CLI::IsMember({4, 6, 9}));
+  c->add_option("--givens", o->givens,
+                "Stop removing givens at this number (0: as few as possible)")
+      ->check(CLI::Range(0, 81));
+  c->add_option("--min-rating", o->min_rating,
+                "Keep generated puzzles that need this many guesses");
+  c->add_option("--seed", o->seed, "Seed of generation, subsampling and augmentation")
+      ->capture_default_str();
+  c->add_option("--layout", o->layout,
+                "compact: uint8 tokens; reference: the reference's types, byte for byte")
+      ->check(CLI::IsMember({"compact", "reference"}))
+      ->capture_default_str();
+  c->footer(
+      "Examples:\n"
+      "  trm dataset sudoku --input-dir csv --output-dir data/sudoku --subsample-size 1000 "
+      "--num-aug 1000\n"
+      "  trm dataset sudoku --generate 1000 --size 4 --seed 0 --output-dir data/sudoku-4x4");
+  c->callback([o] { o->run(); });
+}
+
+}  // namespace
+
+void add_dataset(CLI::App& app) {
+  auto* c = app.add_subcommand("dataset", "Build data sets in the reference's layout");
+  c->require_subcommand(1);
+  add_sudoku(*c);
+}
+
+}  // namespace trm::cli

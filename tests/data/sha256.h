@@ -1,0 +1,29 @@
+// SHA-256 for comparing files with recorded sums.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "tests/data/data_test_util.h"
+#include "trm/io/sha256.h"
+
+namespace trm::test {
+
+/// Every file that the record lists ("files": name -> sha256, bytes) stands in `folder` with those
+/// bytes, and no other does.
+inline void expect_recorded_files(const std::filesystem::path& record,
+                                  const std::filesystem::path& folder) {
+  auto files = nlohmann::json::parse(slurp(record))["files"];
+  for (auto& [name, info] : files.items()) {
+    auto bytes = slurp(folder / name);
+    EXPECT_EQ(bytes.size(), info["bytes"].get<size_t>()) << name;
+    EXPECT_EQ(sha256_hex(bytes), info["sha256"].get<std::string>()) << name;
+  }
+  size_t found = 0;
+  for (auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    found += entry.is_regular_file();
+  }
+  EXPECT_EQ(found, files.size());
+}
+
+}  // namespace trm::test
