@@ -11,5 +11,7 @@ struct Exit {
 };
 
 void add_dataset(CLI::App& app);
+void add_convert(CLI::App& app);
+void add_inspect(CLI::App& app);
 
 }  // namespace trm::cli

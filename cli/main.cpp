@@ -11,6 +11,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "trm " TRM_VERSION);
   app.require_subcommand(0, 1);
   trm::cli::add_dataset(app);
+  trm::cli::add_convert(app);
+  trm::cli::add_inspect(app);
   try {
     app.parse(argc, argv);
     if (app.get_subcommands().empty()) fmt::print("{}", app.help());
