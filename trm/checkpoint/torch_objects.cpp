@@ -161,8 +161,11 @@ std::vector<uint64_t> TorchObjects::sizes(NodeId id, const char* what) const {
 Tensor TorchObjects::strided(const std::vector<NodeId>& args, std::optional<DType> dtype,
                              size_t metadata) const {
   if (args.size() < 4) fail("[torch] damaged: a tensor with {} arguments", args.size());
-  if (!graph_.is(args[0], Node::persistent)) fail("[torch] damaged: a tensor without a storage");
-  Storage storage = find_storage_(graph_, graph_[args[0]].items[0]);
+  // Some programs that write the tar format leave out the persistent id around the storage's tuple.
+  bool plain = graph_.is(args[0], Node::tuple);
+  if (!plain && !graph_.is(args[0], Node::persistent))
+    fail("[torch] damaged: a tensor without a storage");
+  Storage storage = find_storage_(graph_, plain ? args[0] : graph_[args[0]].items[0]);
   if (!dtype && storage.untyped) fail("[torch] damaged: a tensor without a dtype");
   int64_t offset = graph_.integer(args[1], "a tensor's offset");
   if (offset < 0) fail("[torch] damaged: a tensor's offset is {}", offset);
