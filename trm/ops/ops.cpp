@@ -34,6 +34,9 @@ mx::array token_mixing(const mx::array& h, const mx::array& gate_up, const mx::a
 
 mx::array attention(const mx::array& h, const mx::array& qkv, const mx::array& o, int heads,
                     const Rotary* rotary, float eps) {
+  if (fused_enabled() && cpu::takes(h) && o.shape(1) / heads % 2 == 0) {
+    return cpu::attention(h, qkv, o, heads, rotary, eps);
+  }
   return reference::attention(h, qkv, o, heads, rotary, eps);
 }
 

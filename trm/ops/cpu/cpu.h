@@ -2,6 +2,7 @@
 #pragma once
 
 #include "trm/mlx.h"
+#include "trm/ops/ops.h"
 
 namespace trm::ops::cpu {
 
@@ -13,5 +14,8 @@ mx::array feed_forward(const mx::array& h, const mx::array& gate_up, const mx::a
                        float eps);
 mx::array token_mixing(const mx::array& h, const mx::array& gate_up, const mx::array& down,
                        float eps);
+/// head_dim is even when h is bfloat16.
+mx::array attention(const mx::array& h, const mx::array& qkv, const mx::array& o, int heads,
+                    const Rotary* rotary, float eps);
 
 }  // namespace trm::ops::cpu

@@ -9,8 +9,6 @@ namespace {
 constexpr long kRows = 112;
 // Rows of one round of weight gradients, which keeps their inner gradients.
 constexpr long kChunk = 2048;
-// Words of one pass along k of a weight gradient: two panels of them fit in the first-level cache.
-constexpr long kDepth = 128;
 }  // namespace
 
 void FeedForward::pack_gates(const Rows& gate_up, Scratch& scratch) {
@@ -30,52 +28,22 @@ void FeedForward::pack_gates(const Rows& gate_up, Scratch& scratch) {
 
 void FeedForward::pack_forward(const float* gate_up, const float* down, Scratch& scratch) {
   pack_gates(narrow_rows(t_, gate_up, 2 * inner_, hidden_, scratch), scratch);
-  Rows rows = narrow_rows(t_, down, hidden_, inner_, scratch);
-  long k = t_.words(padded_inner()), whole = t_.words(inner_);
-  down_ = scratch.floats(hidden_panels() * k * kPanel);
-  parallel(hidden_panels(), [&](long begin, long end) {
-    for (long j = begin; j < end; ++j) {
-      const void* columns[kPanel] = {};
-      for (int n = 0; n < kPanel && j * kPanel + n < hidden_; ++n) {
-        columns[n] = rows.row(t_, j * kPanel + n);
-      }
-      Word* panel = down_ + j * k * kPanel;
-      t_.k.pack_rows(columns, whole, panel);
-      std::fill(panel + whole * kPanel, panel + k * kPanel, 0.0f);
-    }
-  });
+  down_ = pack_rows(t_, narrow_rows(t_, down, hidden_, inner_, scratch), hidden_, inner_, scratch);
 }
 
 void FeedForward::pack_backward(const float* gate_up, const float* down, Scratch& scratch) {
   Rows gate_rows = narrow_rows(t_, gate_up, 2 * inner_, hidden_, scratch);
   pack_gates(gate_rows, scratch);
   Rows rows = narrow_rows(t_, down, hidden_, inner_, scratch);
-
-  long k = t_.words(hidden_);
-  std::vector<const void*> down_rows(hidden_);
-  for (int d = 0; d < hidden_; ++d) down_rows[d] = rows.row(t_, d);
-  down_back_ = scratch.floats(inner_panels() * k * kPanel);
-  parallel(inner_panels(), [&](long begin, long end) {
-    for (long j = begin; j < end; ++j) {
-      int width = static_cast<int>(std::min<long>(kPanel, inner_ - j * kPanel));
-      t_.k.pack_columns(down_rows.data(), hidden_, j * kPanel, width, down_back_ + j * k * kPanel);
-    }
-  });
-
-  long both = 2 * padded_inner(), k_both = t_.words(both);
-  std::vector<const void*> ordered(both, nullptr);  // in the column order of gates_
+  down_back_ = pack_columns(t_, row_pointers(t_, rows.data, rows.ld, hidden_, hidden_, scratch),
+                            hidden_, inner_, scratch);
+  std::vector<const void*> ordered(2 * padded_inner(), nullptr);  // in the column order of gates_
   for (long i = 0; i < inner_; ++i) {
     long at = i / kPair * kPanel + i % kPair;
     ordered[at] = gate_rows.row(t_, i);
     ordered[at + kPair] = gate_rows.row(t_, inner_ + i);
   }
-  gates_back_ = scratch.floats(hidden_panels() * k_both * kPanel);
-  parallel(hidden_panels(), [&](long begin, long end) {
-    for (long j = begin; j < end; ++j) {
-      int width = static_cast<int>(std::min<long>(kPanel, hidden_ - j * kPanel));
-      t_.k.pack_columns(ordered.data(), both, j * kPanel, width, gates_back_ + j * k_both * kPanel);
-    }
-  });
+  gates_back_ = pack_columns(t_, ordered.data(), 2 * padded_inner(), hidden_, scratch);
 }
 
 void FeedForward::forward(const void* h, long rows, void* y, float* inv) const {
@@ -90,7 +58,7 @@ void FeedForward::forward(const void* h, long rows, void* y, float* inv) const {
 
 void FeedForward::forward_rows(const void* h, long rows, void* y, float* inv) const {
   Scratch scratch;
-  long k = t_.words(hidden_), k_inner = t_.words(padded_inner()), ld_s = hidden_panels() * kPanel;
+  long k = t_.words(hidden_), k_inner = t_.words(inner_), ld_s = hidden_panels() * kPanel;
   long block = std::min(rows, kRows);
   float* c = scratch.floats(block * kPanel);
   float* s = scratch.floats(block * ld_s);
@@ -105,8 +73,8 @@ void FeedForward::forward_rows(const void* h, long rows, void* y, float* inv) co
     }
     for (long j = 0; j < hidden_panels(); ++j) {
       int width = static_cast<int>(std::min<long>(kPanel, hidden_ - j * kPanel));
-      t_.k.gemm(static_cast<const Word*>(act), k_inner, 1, n, down_ + j * k_inner * kPanel, k_inner,
-                c, kPanel, width, false);
+      t_.k.gemm(static_cast<const Word*>(act), t_.words(padded_inner()), 1, n,
+                down_ + j * k_inner * kPanel, k_inner, c, kPanel, width, false);
       t_.k.add_residual(c, t_.at(in, j * kPanel), hidden_, n, width, s + j * kPanel, ld_s);
     }
     t_.k.norm_rows(s, ld_s, n, hidden_, eps_, t_.at(y, first * hidden_), hidden_, inv + first);
@@ -150,7 +118,10 @@ void FeedForward::backward(const void* h, const void* y, const float* inv, const
         if (from < to) backward_rows(chunk, from, to - from);
       }
     });
-    weight_gradients(chunk, dgate_up_panels, ddown_panels, first > 0);
+    panel_products(t_, chunk.h_panels, hidden_panels(), chunk.dgate_panels, 2 * inner_panels(),
+                   chunk.pairs, dgate_up_panels, first > 0);
+    panel_products(t_, chunk.ds_panels, hidden_panels(), chunk.act_panels, inner_panels(),
+                   chunk.pairs, ddown_panels, first > 0);
   }
   unpack(dgate_up_panels, ddown_panels, dgate_up, ddown);
 }
@@ -208,29 +179,6 @@ void FeedForward::backward_rows(const Chunk& chunk, long first_pair, long pairs)
   }
 }
 
-// Panels of C = (hidden, 32): C[j] = h^T · d(gate|up)[j], and ds^T · act[j].
-void FeedForward::weight_gradients(const Chunk& chunk, float* dgate_up, float* ddown,
-                                   bool accumulate) const {
-  long size = hidden_panels() * kPanel * kPanel;
-  parallel(3 * inner_panels(), [&](long begin, long end) {
-    for (long j = begin; j < end; ++j) {
-      bool gates = j < 2 * inner_panels();
-      long i = gates ? j : j - 2 * inner_panels();
-      const Word* left = gates ? chunk.h_panels : chunk.ds_panels;
-      const Word* right =
-          (gates ? chunk.dgate_panels : chunk.act_panels) + i * chunk.pairs * kPanel;
-      float* c = (gates ? dgate_up : ddown) + i * size;
-      for (long k = 0; k < chunk.pairs; k += kDepth) {
-        long depth = std::min(kDepth, chunk.pairs - k);
-        for (long d = 0; d < hidden_panels(); ++d) {
-          t_.k.gemm(left + (d * chunk.pairs + k) * kPanel, 1, kPanel, kPanel, right + k * kPanel,
-                    depth, c + d * kPanel * kPanel, kPanel, kPanel, accumulate || k > 0);
-        }
-      }
-    }
-  });
-}
-
 void FeedForward::unpack(const float* dgate_up_panels, const float* ddown_panels, float* dgate_up,
                          float* ddown) const {
   long size = hidden_panels() * kPanel * kPanel;
@@ -245,14 +193,7 @@ void FeedForward::unpack(const float* dgate_up_panels, const float* ddown_panels
       }
     }
   });
-  parallel(hidden_, [&](long begin, long end) {
-    for (long d = begin; d < end; ++d) {
-      for (long j = 0; j < inner_panels(); ++j) {
-        std::copy_n(ddown_panels + j * size + d * kPanel,
-                    std::min<long>(kPanel, inner_ - j * kPanel), ddown + d * inner_ + j * kPanel);
-      }
-    }
-  });
+  unpack_panels(ddown_panels, hidden_panels(), hidden_, inner_, ddown);
 }
 
 }  // namespace trm::ops::cpu

@@ -29,7 +29,6 @@ class FeedForward {
  private:
   struct Chunk;
   void backward_rows(const Chunk& chunk, long first_pair, long pairs) const;
-  void weight_gradients(const Chunk& chunk, float* dgate_up, float* ddown, bool accumulate) const;
   void unpack(const float* dgate_up_panels, const float* ddown_panels, float* dgate_up,
               float* ddown) const;
 
@@ -42,7 +41,7 @@ class FeedForward {
   int hidden_, inner_;
   float eps_;
   Word* gates_ = nullptr;       // panel j: 16 gates and 16 ups from 16j on, k = hidden
-  Word* down_ = nullptr;        // panels of hidden columns, k = inner, padded
+  Word* down_ = nullptr;        // panels of hidden columns, k = inner
   Word* down_back_ = nullptr;   // panels of inner columns, k = hidden
   Word* gates_back_ = nullptr;  // panels of hidden columns, k in the column order of gates_
 };

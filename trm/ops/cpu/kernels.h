@@ -69,6 +69,24 @@ struct Kernels {
   void (*gate_rows_backward)(const float* dact, const float* gate, const float* up, int rows,
                              Word* dgate_panel, Word* dup_panel, void* dgate, void* dup, void* act,
                              long ld);
+
+  /// Rotary embedding of one T vector of 2*half: (a, b) -> (a*cos - b*sin, b*cos + a*sin).
+  void (*rotate)(const void* in, const float* cos, const float* sin, int half, void* out);
+  /// Its gradient, which turns back, from floats.
+  void (*rotate_back)(const float* in, const float* cos, const float* sin, int half, void* out);
+  /// p = exp(scale*s - max) of each row of n, zero up to a whole word; inv_sum = 1/sum of a row,
+  /// log_sum = max + log(sum).
+  void (*softmax_rows)(const float* s, long lds, int rows, int n, float scale, void* p, long ldp,
+                       float* inv_sum, float* log_sum);
+  /// out = c * factor[row]; c has row stride 32.
+  void (*scale_rows)(const float* c, const float* factor, int rows, int width, void* out, long ldo);
+  /// out[row] = sum of a*b over n.
+  void (*dot_rows)(const void* a, const void* b, long ld, int rows, int n, float* out);
+  /// From blocks (rows, 32) of q·k and of d(p): p = exp(scale*s - log_sum), ds = scale*p*(dp -
+  /// delta), as panels with k = rows (even), and ds also as T rows.
+  void (*softmax_backward)(const float* s, const float* dp, int rows, float scale,
+                           const float* log_sum, const float* delta, Word* p_panel, Word* ds_panel,
+                           void* ds, long ld);
 };
 
 /// The fastest table this processor runs, or the one TRM_ISA names (avx512bf16, avx512, avx2,

@@ -465,6 +465,105 @@ void gate_rows_backward(const float* dact, const float* gate, const float* up, i
 }
 
 template <bool BF>
+void rotate(const void* in, const float* cos, const float* sin, int half, void* out) {
+  for (int i = 0; i < half; i += W) {
+    int n = half - i;
+    V a = get_some<BF>(in, i, n), b = get_some<BF>(in, half + i, n);
+    V c = get_some<false>(cos, i, n), s = get_some<false>(sin, i, n);
+    put_some<BF>(out, i, n, a * c - b * s);
+    put_some<BF>(out, half + i, n, b * c + a * s);
+  }
+}
+
+template <bool BF>
+void rotate_back(const float* in, const float* cos, const float* sin, int half, void* out) {
+  for (int i = 0; i < half; i += W) {
+    int n = half - i;
+    V a = get_some<false>(in, i, n), b = get_some<false>(in, half + i, n);
+    V c = get_some<false>(cos, i, n), s = get_some<false>(sin, i, n);
+    put_some<BF>(out, i, n, a * c + b * s);
+    put_some<BF>(out, half + i, n, b * c - a * s);
+  }
+}
+
+template <bool BF>
+void softmax_rows(const float* s, long lds, int rows, int n, float scale, void* p, long ldp,
+                  float* inv_sum, float* log_sum) {
+  for (int m = 0; m < rows; ++m) {
+    const float* row = s + m * lds;
+    V top = splat(row[0]);
+    int i = 0;
+    for (; i + W <= n; i += W) {
+      V v = load(row + i);
+      top = v > top ? v : top;
+    }
+    float most = top[0];
+    for (int j = 1; j < W; ++j) most = top[j] > most ? top[j] : most;
+    for (; i < n; ++i) most = row[i] > most ? row[i] : most;
+    V total = V{};
+    for (i = 0; i + W <= n; i += W) {
+      V e = exp_((load(row + i) - most) * scale);
+      total += e;
+      put<BF>(p, m * ldp + i, e);
+    }
+    if (i < n) {
+      V e = exp_((get_some<false>(row, i, n - i) - most) * scale);
+      for (int j = n - i; j < W; ++j) e[j] = 0;
+      total += e;
+      put_some<BF>(p, m * ldp + i, n - i, e);
+    }
+    if (BF && n % 2) static_cast<Half*>(p)[m * ldp + n] = 0;
+    float all = sum(total);
+    inv_sum[m] = 1.0f / all;
+    log_sum[m] = most * scale + __builtin_logf(all);
+  }
+}
+
+template <bool BF>
+void scale_rows(const float* c, const float* factor, int rows, int width, void* out, long ldo) {
+  for (int m = 0; m < rows; ++m) {
+    for (int n = 0; n < width; n += W) {
+      put_some<BF>(out, m * ldo + n, width - n, load(c + m * kPanel + n) * factor[m]);
+    }
+  }
+}
+
+template <bool BF>
+void dot_rows(const void* a, const void* b, long ld, int rows, int n, float* out) {
+  for (int m = 0; m < rows; ++m) {
+    V dot = V{};
+    for (int i = 0; i < n; i += W) {
+      dot = get_some<BF>(a, m * ld + i, n - i) * get_some<BF>(b, m * ld + i, n - i) + dot;
+    }
+    out[m] = sum(dot);
+  }
+}
+
+template <bool BF>
+void softmax_backward(const float* s, const float* dp, int rows, float scale, const float* log_sum,
+                      const float* delta, Word* p_panel, Word* ds_panel, void* ds, long ld) {
+  const int step = BF ? 2 : 1;
+  for (int m = 0; m < rows; m += step) {
+    for (int n = 0; n < kPanel; n += W) {
+      long at = m * kPanel + n, to = m / step * kPanel + n;
+      V p = exp_(load(s + at) * scale - log_sum[m]);
+      V d = p * (load(dp + at) - delta[m]) * scale;
+      put<BF>(ds, m * ld + n, d);
+      if constexpr (BF) {
+        at += kPanel;
+        V p1 = exp_(load(s + at) * scale - log_sum[m + 1]);
+        V d1 = p1 * (load(dp + at) - delta[m + 1]) * scale;
+        put<BF>(ds, (m + 1) * ld + n, d1);
+        p = pair_word(p, p1);
+        d = pair_word(d, d1);
+      }
+      store(p_panel + to, p);
+      store(ds_panel + to, d);
+    }
+  }
+}
+
+template <bool BF>
 constexpr Kernels table(const char* name) {
   return {name,
           gemm<BF>,
@@ -481,7 +580,13 @@ constexpr Kernels table(const char* name) {
           gate_columns<BF>,
           gate_rows<BF>,
           gate_columns_backward<BF>,
-          gate_rows_backward<BF>};
+          gate_rows_backward<BF>,
+          rotate<BF>,
+          rotate_back<BF>,
+          softmax_rows<BF>,
+          scale_rows<BF>,
+          dot_rows<BF>,
+          softmax_backward<BF>};
 }
 
 }  // namespace

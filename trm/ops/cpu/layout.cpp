@@ -31,4 +31,75 @@ Rows narrow_transposed(const Type& t, const float* weight, long n, long columns,
   return narrow_rows(t, turned, columns, n, scratch);
 }
 
+Word* pack_rows(const Type& t, const Rows& weight, long rows, long n, Scratch& scratch) {
+  long k = t.words(n), panels = ceil_div(rows, kPanel);
+  Word* out = scratch.floats(panels * k * kPanel);
+  parallel(panels, [&](long begin, long end) {
+    for (long j = begin; j < end; ++j) {
+      const void* columns[kPanel] = {};
+      for (long r = j * kPanel; r < std::min(rows, (j + 1) * kPanel); ++r) {
+        columns[r % kPanel] = weight.row(t, r);
+      }
+      t.k.pack_rows(columns, k, out + j * k * kPanel);
+    }
+  });
+  return out;
+}
+
+Word* pack_columns(const Type& t, const void* const* rows, long k, long columns, Scratch& scratch) {
+  long words = t.words(k), panels = ceil_div(columns, kPanel);
+  Word* out = scratch.floats(panels * words * kPanel);
+  parallel(panels, [&](long begin, long end) {
+    for (long j = begin; j < end; ++j) {
+      int width = static_cast<int>(std::min<long>(kPanel, columns - j * kPanel));
+      t.k.pack_columns(rows, k, j * kPanel, width, out + j * words * kPanel);
+    }
+  });
+  return out;
+}
+
+const void** row_pointers(const Type& t, const void* first, long ld, long count, long whole,
+                          Scratch& scratch) {
+  auto out = static_cast<const void**>(scratch.bytes(whole * sizeof(void*)));
+  for (long i = 0; i < whole; ++i) out[i] = i < count ? t.at(first, i * ld) : nullptr;
+  return out;
+}
+
+void panel_products(const Type& t, const Word* left, long left_panels, const Word* right,
+                    long right_panels, long k_words, float* c, bool accumulate) {
+  constexpr long depth = 128;  // words along k of one pass: two panels of them fit in L1
+  parallel(right_panels, [&](long begin, long end) {
+    for (long j = begin; j < end; ++j) {
+      for (long k = 0; k < k_words; k += depth) {
+        for (long i = 0; i < left_panels; ++i) {
+          t.k.gemm(left + (i * k_words + k) * kPanel, 1, kPanel, kPanel,
+                   right + (j * k_words + k) * kPanel, std::min(depth, k_words - k),
+                   c + (j * left_panels + i) * kPanel * kPanel, kPanel, kPanel,
+                   accumulate || k > 0);
+        }
+      }
+    }
+  });
+}
+
+void unpack_panels(const float* c, long left_panels, long rows, long columns, float* out) {
+  parallel(rows, [&](long begin, long end) {
+    for (long r = begin; r < end; ++r) {
+      for (long n = 0; n < columns; n += kPanel) {
+        std::copy_n(c + (n * left_panels + r) * kPanel, std::min<long>(kPanel, columns - n),
+                    out + r * columns + n);
+      }
+    }
+  });
+}
+
+void unpack_panels_turned(const float* c, long left_panels, long rows, long columns, float* out) {
+  parallel(columns, [&](long begin, long end) {
+    for (long n = begin; n < end; ++n) {
+      const float* from = c + n / kPanel * left_panels * kPanel * kPanel + n % kPanel;
+      for (long r = 0; r < rows; ++r) out[n * rows + r] = from[r * kPanel];
+    }
+  });
+}
+
 }  // namespace trm::ops::cpu

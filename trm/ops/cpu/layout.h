@@ -40,4 +40,24 @@ Rows narrow_rows(const Type& t, const float* weight, long rows, long n, Scratch&
 /// weight (n, columns) transposed, as T.
 Rows narrow_transposed(const Type& t, const float* weight, long n, long columns, Scratch& scratch);
 
+/// Panels of B with column n = weight row n: for products x · weight^T. k = n of narrow_rows.
+Word* pack_rows(const Type& t, const Rows& weight, long rows, long n, Scratch& scratch);
+
+/// Panels of B = the matrix of these T rows (k, columns): for products x · weight.
+Word* pack_columns(const Type& t, const void* const* rows, long k, long columns, Scratch& scratch);
+
+/// Pointers to `count` T rows `ld` elements apart; `whole` >= count pointers, the rest null.
+const void** row_pointers(const Type& t, const void* first, long ld, long count, long whole,
+                          Scratch& scratch);
+
+/// c[j] (left panels*32, 32) = or += left^T · right[j] for each panel j of right, where k = words
+/// of both: the gradient of a weight, as panels. In parallel.
+void panel_products(const Type& t, const Word* left, long left_panels, const Word* right,
+                    long right_panels, long k_words, float* c, bool accumulate);
+
+/// The result of panel_products, or a part of it, as a row-major (rows, columns) matrix.
+void unpack_panels(const float* c, long left_panels, long rows, long columns, float* out);
+/// The same turned: out (columns, rows).
+void unpack_panels_turned(const float* c, long left_panels, long rows, long columns, float* out);
+
 }  // namespace trm::ops::cpu

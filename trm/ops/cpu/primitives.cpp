@@ -3,6 +3,7 @@
 #include <mlx/backend/cpu/encoder.h>
 #include <mlx/primitives.h>
 
+#include "trm/ops/cpu/attention.h"
 #include "trm/ops/cpu/cpu.h"
 #include "trm/ops/cpu/feed_forward.h"
 #include "trm/ops/cpu/token_mixing.h"
@@ -130,6 +131,85 @@ class MixingForward : public CpuPrimitive {
   Mixing op_;
 };
 
+struct AttentionOp {
+  int heads, head_dim;
+  bool rotary;
+  float eps;
+
+  AttentionShape shape(const mx::array& h) const {
+    return {h.shape(1), h.shape(2), heads, head_dim};
+  }
+  Attention on(const mx::array& h, const mx::array& cos, const mx::array& sin) const {
+    return {Type(h.dtype() == mx::bfloat16), shape(h), rotary ? cos.data<float>() : nullptr,
+            rotary ? sin.data<float>() : nullptr, eps};
+  }
+};
+
+class AttentionGradient : public CpuPrimitive {
+ public:
+  explicit AttentionGradient(AttentionOp op) : op_(op) {}
+  const char* name() const override { return "TrmAttentionGradient"; }
+
+  // {h, qkv, o, cos, sin, y, mixed, inv, log_sum, dy} -> {dh, dqkv, do}
+  void eval_cpu(const Arrays& in, Arrays& out) override {
+    allocate(out);
+    mx::cpu::get_command_encoder(stream()).dispatch(
+        [op = op_.on(in[0], in[3], in[4]), batch = in[0].shape(0), h = in[0].data<void>(),
+         qkv = in[1].data<float>(), o = in[2].data<float>(), y = in[5].data<void>(),
+         mixed = in[6].data<void>(), inv = in[7].data<float>(), log_sum = in[8].data<float>(),
+         dy = in[9].data<void>(), dh = out[0].data<void>(), dqkv = out[1].data<float>(),
+         do_ = out[2].data<float>()]() mutable {
+          Scratch scratch;
+          op.pack_backward(qkv, o, scratch);
+          op.backward(h, y, mixed, inv, log_sum, dy, batch, dh, dqkv, do_);
+        });
+  }
+
+ private:
+  AttentionOp op_;
+};
+
+class AttentionForward : public CpuPrimitive {
+ public:
+  explicit AttentionForward(AttentionOp op) : op_(op) {}
+  const char* name() const override { return "TrmAttention"; }
+  bool is_equivalent(const mx::Primitive& other) const override {
+    const auto& o = static_cast<const AttentionForward&>(other).op_;
+    return op_.heads == o.heads && op_.head_dim == o.head_dim && op_.rotary == o.rotary &&
+           op_.eps == o.eps;
+  }
+
+  // {h, qkv, o, cos, sin} -> {y, mixed, 1/RMS, log of the softmax's sums}
+  void eval_cpu(const Arrays& in, Arrays& out) override {
+    allocate(out);
+    mx::cpu::get_command_encoder(stream()).dispatch(
+        [op = op_.on(in[0], in[3], in[4]), batch = in[0].shape(0), h = in[0].data<void>(),
+         qkv = in[1].data<float>(), o = in[2].data<float>(), y = out[0].data<void>(),
+         mixed = out[1].data<void>(), inv = out[2].data<float>(),
+         log_sum = out[3].data<float>()]() mutable {
+          Scratch scratch;
+          op.pack_forward(qkv, o, scratch);
+          op.forward(h, batch, y, mixed, inv, log_sum);
+        });
+  }
+
+  Arrays vjp(const Arrays& primals, const Arrays& cotangents, const std::vector<int>& argnums,
+             const Arrays& outputs) override {
+    Arrays in = primals;
+    in.insert(in.end(), outputs.begin(), outputs.end());
+    in.push_back(mx::contiguous(cotangents[0]));
+    auto all = mx::array::make_arrays({primals[0].shape(), primals[1].shape(), primals[2].shape()},
+                                      {primals[0].dtype(), mx::float32, mx::float32},
+                                      std::make_shared<AttentionGradient>(op_), in);
+    Arrays out;
+    for (int i : argnums) out.push_back(i < 3 ? all[i] : mx::zeros_like(primals[i]));
+    return out;
+  }
+
+ private:
+  AttentionOp op_;
+};
+
 mx::array mix(Axis axis, const mx::array& h, const mx::array& gate_up, const mx::array& down,
               float eps) {
   mx::Shape scale_shape(h.shape().begin(), h.shape().end() - 1);
@@ -151,6 +231,19 @@ mx::array feed_forward(const mx::array& h, const mx::array& gate_up, const mx::a
 mx::array token_mixing(const mx::array& h, const mx::array& gate_up, const mx::array& down,
                        float eps) {
   return mix(Axis::tokens, h, gate_up, down, eps);
+}
+
+mx::array attention(const mx::array& h, const mx::array& qkv, const mx::array& o, int heads,
+                    const Rotary* rotary, float eps) {
+  int B = h.shape(0), L = h.shape(1), width = o.shape(1);
+  AttentionOp op{heads, width / heads, rotary != nullptr, eps};
+  auto floats = [](const mx::array& a) { return mx::contiguous(mx::astype(a, mx::float32)); };
+  mx::array none(0.0f);
+  return mx::array::make_arrays(
+      {h.shape(), {B, L, width}, {B, L}, {B, heads, L}},
+      {h.dtype(), h.dtype(), mx::float32, mx::float32}, std::make_shared<AttentionForward>(op),
+      {mx::contiguous(h), floats(qkv), floats(o), rotary ? floats(rotary->cos) : none,
+       rotary ? floats(rotary->sin) : none})[0];
 }
 
 }  // namespace trm::ops::cpu
