@@ -13,5 +13,7 @@ struct Exit {
 void add_dataset(CLI::App& app);
 void add_convert(CLI::App& app);
 void add_inspect(CLI::App& app);
+void add_eval(CLI::App& app);
+void add_solve(CLI::App& app);
 
 }  // namespace trm::cli

@@ -59,12 +59,12 @@ nlohmann::json report(const Options& o, const Evaluation& e, double seconds) {
   }
   return {{"checkpoint", o.checkpoint},
           {"data", o.csv.empty() ? o.data : o.csv},
-          {"count", e.sums[Metric::count]},
-          {"accuracy", e.metric(Metric::accuracy)},
-          {"exact_accuracy", e.metric(Metric::exact_accuracy)},
-          {"q_halt_accuracy", e.metric(Metric::q_halt_accuracy)},
-          {"steps", e.metric(Metric::steps)},
-          {"lm_loss", e.metric(Metric::lm_loss)},
+          {"count", e.sums[kCount]},
+          {"accuracy", e.metric(kAccuracy)},
+          {"exact_accuracy", e.metric(kExactAccuracy)},
+          {"q_halt_accuracy", e.metric(kQHaltAccuracy)},
+          {"steps", e.metric(kSteps)},
+          {"lm_loss", e.metric(kLmLoss)},
           {"by_step", by_step},
           {"rows", e.rows},
           {"seconds", seconds}};

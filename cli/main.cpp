@@ -13,6 +13,8 @@ int main(int argc, char** argv) {
   trm::cli::add_dataset(app);
   trm::cli::add_convert(app);
   trm::cli::add_inspect(app);
+  trm::cli::add_eval(app);
+  trm::cli::add_solve(app);
   try {
     app.parse(argc, argv);
     if (app.get_subcommands().empty()) fmt::print("{}", app.help());

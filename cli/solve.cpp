@@ -57,6 +57,7 @@ Sudoku grid_of(const Sudoku& question, const int32_t* tokens) {
 // Given digits bold, the model's own in colour, breaches of the rules seen from the verdict line.
 void print_grid(const Sudoku& question, const Sudoku& answer) {
   int n = question.size, rows = question.box_rows(), columns = question.box_columns();
+  bool color = isatty(STDOUT_FILENO);
   std::string rule = "+";
   for (int c = 0; c < n / columns; ++c) rule += std::string(2 * columns + 1, '-') + "+";
   for (int r = 0; r < n; ++r) {
@@ -70,7 +71,7 @@ void print_grid(const Sudoku& question, const Sudoku& answer) {
         style = fmt::text_style(fmt::fg(fmt::terminal_color::red));
       }
       if (c % columns == 0) fmt::print("| ");
-      fmt::print("{} ", fmt::styled(text, style));
+      fmt::print("{} ", fmt::styled(text, color ? style : fmt::text_style()));
     }
     fmt::print("|\n");
   }

@@ -30,14 +30,14 @@ struct Carry {
 /// Sums over the rows that halted in this step and ask for something (loss sums: over all rows).
 /// Divided by `count` they are the reference's metrics; the losses are divided by the batch size.
 enum Metric {
-  count,
-  accuracy,
-  exact_accuracy,
-  q_halt_accuracy,
-  steps,
-  lm_loss,
-  q_halt_loss,
-  q_continue_loss
+  kCount,
+  kAccuracy,
+  kExactAccuracy,
+  kQHaltAccuracy,
+  kSteps,
+  kLmLoss,
+  kQHaltLoss,
+  kQContinueLoss,
 };
 constexpr std::array<const char*, 8> kMetricNames = {
     "count", "accuracy", "exact_accuracy", "q_halt_accuracy",

@@ -35,7 +35,7 @@ struct Evaluation {
   std::vector<std::vector<float>> q_halt;
 
   /// Metric by name, divided by the rows asked for something.
-  double metric(Metric which) const { return sums[count] > 0 ? sums[which] / sums[count] : 0.0; }
+  double metric(Metric which) const { return sums[kCount] > 0 ? sums[which] / sums[kCount] : 0.0; }
 };
 
 /// Runs the model over all batches, every row for the same number of steps. `next` returns batches

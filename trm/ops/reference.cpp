@@ -86,8 +86,11 @@ namespace {
 mx::array cross_entropy(const mx::array& log_scores, const mx::array& labels, int ignore) {
   auto valid = labels != mx::array(ignore);
   auto index = mx::where(valid, labels, mx::array(0));
-  auto picked = mx::squeeze(mx::take_along_axis(log_scores, mx::expand_dims(index, -1), -1), -1);
-  return mx::where(valid, mx::logsumexp(log_scores, -1) - picked, mx::array(0.0f));
+  // Shifted before anything is picked: at logits of 1e38 the log of the sum would round away.
+  auto shifted = log_scores - mx::stop_gradient(mx::max(log_scores, -1, true));
+  auto picked = mx::squeeze(mx::take_along_axis(shifted, mx::expand_dims(index, -1), -1), -1);
+  auto log_sum = mx::log(mx::sum(mx::exp(shifted), -1));
+  return mx::where(valid, log_sum - picked, mx::array(0.0f));
 }
 }  // namespace
 
