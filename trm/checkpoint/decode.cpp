@@ -22,7 +22,8 @@ DType target_dtype(const Tensor& t, const DTypePolicy& policy) {
 
 namespace {
 
-/// (integer - zero point) * scale in float32, as torch's dequantize computes it.
+/// (integer - zero point) * scale, rounded as torch's dequantize rounds: the product is float32 for
+/// one scale and for float zero points, float64 for a scale a channel.
 void dequantize(const Tensor& t, const std::byte* in, uint64_t first, uint64_t n, float* out) {
   auto integer = [&](uint64_t i) -> int32_t {
     if (t.dtype == DType::qint8) return static_cast<int8_t>(in[i]);
@@ -31,7 +32,6 @@ void dequantize(const Tensor& t, const std::byte* in, uint64_t first, uint64_t n
     memcpy(&value, in + 4 * i, 4);
     return value;
   };
-  // Same code as ATen's: the product in float32, int32 differences of quint8 and qint8 exact.
   const Quantization* q = t.quantization.get();
   if (!q) fail("[torch] damaged: a quantized tensor without scales");
   if (!q->scales) {
@@ -59,11 +59,13 @@ void dequantize(const Tensor& t, const std::byte* in, uint64_t first, uint64_t n
   for (uint64_t i = 0; i < n;) {
     uint64_t channel = (first + i) / inner % channels;
     uint64_t run = std::min(n - i, inner - (first + i) % inner);
-    auto scale = static_cast<float>(parameter(*q->scales, channel));
-    double zero = parameter(*q->zero_points, channel);
+    double scale = parameter(*q->scales, channel), zero = parameter(*q->zero_points, channel);
     for (uint64_t k = i; k < i + run; ++k) {
-      out[k] = float_zero ? (static_cast<float>(integer(k)) - static_cast<float>(zero)) * scale
-                          : static_cast<float>(integer(k) - static_cast<int64_t>(zero)) * scale;
+      out[k] = float_zero
+                   ? (static_cast<float>(integer(k)) - static_cast<float>(zero)) *
+                         static_cast<float>(scale)
+                   : static_cast<float>(
+                         static_cast<double>(integer(k) - static_cast<int64_t>(zero)) * scale);
     }
     i += run;
   }

@@ -139,9 +139,10 @@ double dequantized(const Tensor& t, const std::byte* p, uint64_t i, uint64_t ind
     zero = parameter(*q.zero_points, channel);
     whole = q.zero_points->dtype == DType::int64;
   }
-  auto difference = whole
-                        ? static_cast<float>(real_value(t.dtype, p, i) - zero)
-                        : static_cast<float>(real_value(t.dtype, p, i)) - static_cast<float>(zero);
+  double value = real_value(t.dtype, p, i);
+  if (q.scales && whole) return static_cast<float>((value - zero) * scale);
+  float difference = whole ? static_cast<float>(value - zero)
+                           : static_cast<float>(value) - static_cast<float>(zero);
   return difference * static_cast<float>(scale);
 }
 
