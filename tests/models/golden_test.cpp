@@ -202,7 +202,8 @@ TEST_P(ModelGolden, ComparisonFailsOnATransposedWeight) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ModelGolden,
-                         testing::Values("trm_att_rope", "trm_mlpt_none", "trm_noemb", "trm_odd",
+                         testing::Values("twin_mlp_t", "twin_attention", "twin_learned",
+                                         "trm_att_rope", "trm_mlpt_none", "trm_noemb", "trm_odd",
                                          "trm_learned_pad", "trm_default_emb16", "trm_inter512",
                                          "trm_continue_patched", "trm_softmax_patched",
                                          "trm_singlez", "trm_hier6", "hrm", "hrm_mlpt_learned",

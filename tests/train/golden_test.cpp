@@ -67,7 +67,8 @@ TEST_P(TrainGolden, TwentySteps) {
   EXPECT_GT(compared, 5);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, TrainGolden, testing::Values("train_att", "train_mlpt", "train_hrm"),
+INSTANTIATE_TEST_SUITE_P(All, TrainGolden,
+                         testing::Values("twin_train", "train_att", "train_mlpt", "train_hrm"),
                          [](auto& info) { return std::string(info.param); });
 
 }  // namespace

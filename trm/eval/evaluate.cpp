@@ -49,11 +49,12 @@ Evaluation evaluate(const Model& model, const std::function<std::optional<Batch>
       auto r = evaluate_step(m, carry, examples);
       carry = r.carry;
       carry.halted = mx::zeros_like(carry.halted);  // a row that is done goes on, never starts anew
+      auto q = mx::contiguous(r.answer.q_halt);
       Arrays wanted = carry.z;
-      wanted.insert(wanted.end(), {r.preds, r.answer.q_halt, r.metrics, carry.steps});
+      wanted.insert(wanted.end(), {r.preds, q, r.metrics, carry.steps});
       mx::eval(wanted);
       const int32_t* preds = r.preds.data<int32_t>();
-      const float* q_halt = r.answer.q_halt.data<float>();
+      const float* q_halt = q.data<float>();
       auto& seen = total.steps[step];
       for (int row = 0; row < rows; ++row) {
         int asked = 0, right = 0;
