@@ -62,7 +62,8 @@ class Walker {
   };
   static constexpr size_t kTop = ~size_t{0};
 
-  std::string text(size_t path) const;
+  /// The dotted name; one beyond the limit is an error (a tensor's) or cut at the front.
+  std::string text(size_t path, bool whole) const;
   void add_tensors(size_t path, std::vector<Tensor> tensors);
   void pairs(const std::vector<NodeId>& items, size_t from, std::vector<Child>& out, bool note);
   void object_state(const Node& node, std::vector<Child>& out, bool note);
@@ -75,18 +76,20 @@ class Walker {
   uint64_t counted_ = 0;
 };
 
-std::string Walker::text(size_t path) const {
+std::string Walker::text(size_t path, bool whole) const {
   std::vector<const std::string*> parts;
   size_t bytes = 0;
-  for (; path != kTop; path = paths_[path].parent) {
+  bool cut = false;
+  for (; path != kTop && !cut; path = paths_[path].parent) {
     parts.push_back(&paths_[path].key);
     bytes += parts.back()->size() + 1;
-    if (bytes > objects_.limits().max_name_bytes)
+    cut = bytes > objects_.limits().max_name_bytes;
+    if (cut && whole)
       fail("[torch] a name of more than {} bytes (--max-name-bytes)",
            objects_.limits().max_name_bytes);
   }
-  std::string out;
-  for (size_t i = parts.size(); i-- > 0;) {
+  std::string out = cut ? "..." : "";
+  for (size_t i = parts.size() - (cut ? 1 : 0); i-- > 0;) {
     if (!out.empty()) out += '.';
     out += *parts[i];
   }
@@ -247,7 +250,7 @@ std::string Walker::describe(NodeId id) const {
 void Walker::add_tensors(size_t path, std::vector<Tensor> tensors) {
   if (found_.tensors.size() + tensors.size() > objects_.limits().max_tensors)
     fail("[torch] more than {} tensors (--max-tensors)", objects_.limits().max_tensors);
-  std::string name = text(path);
+  std::string name = text(path, true);
   for (size_t i = 0; i < tensors.size(); ++i) {
     std::string part =
         tensors.size() == 1 ? name : fmt::format("{}{}{}", name, name.empty() ? "" : ".", i);
@@ -281,7 +284,7 @@ Weights Walker::walk(NodeId root) {
     try {
       if (!counting_) tensors = objects_.tensors(frame.node);
     } catch (const std::runtime_error& e) {
-      fail("{} (tensor {})", e.what(), printable(text(frame.path)));
+      fail("{} (tensor {})", e.what(), printable(text(frame.path, false)));
     }
     if (tensors) {
       add_tensors(frame.path, std::move(*tensors));
@@ -290,7 +293,7 @@ Weights Walker::walk(NodeId root) {
     std::vector<Child> below = children(frame.node);
     if (below.empty()) {
       if (!counting_ && ++found_.others_count <= 1000)
-        found_.others.push_back({text(frame.path), describe(frame.node)});
+        found_.others.push_back({text(frame.path, false), describe(frame.node)});
       continue;
     }
     on_path[frame.node] = true;
