@@ -15,5 +15,6 @@ void add_convert(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_solve(CLI::App& app);
+void add_pretrain(CLI::App& app);
 
 }  // namespace trm::cli

@@ -195,18 +195,6 @@ YAML::Node compose_file(const std::string& file, std::string& arch, fs::path& fo
 
 }  // namespace
 
-std::string printable(const std::string& text) {
-  std::string out;
-  for (unsigned char c : text.substr(0, 160)) {
-    if (c < 0x20 || c == 0x7f) {
-      out += fmt::format("\\x{:02x}", c);
-    } else {
-      out += static_cast<char>(c);
-    }
-  }
-  return text.size() > 160 ? out + "..." : out;
-}
-
 std::string suggestion(const std::string& name, const std::vector<std::string>& known) {
   std::vector<std::pair<size_t, std::string>> near;
   if (name.size() > 100) return "";

@@ -9,6 +9,8 @@
 
 #include <yaml-cpp/yaml.h>
 
+#include "trm/io/text.h"
+
 namespace trm {
 
 /// "key=value" of a command line: path split at dots, value as YAML.
@@ -46,8 +48,5 @@ void interpolate(YAML::Node& root);
 
 /// " (did you mean a, b?)", or nothing where no known name is near.
 std::string suggestion(const std::string& name, const std::vector<std::string>& known);
-
-/// `text` with control characters escaped and cut to a length that fits an error line.
-std::string printable(const std::string& text);
 
 }  // namespace trm

@@ -49,7 +49,7 @@ std::vector<MetricsLine> read_metrics(const std::filesystem::path& file) {
   std::vector<MetricsLine> lines;
   std::string text;
   for (int number = 1; std::getline(in, text); ++number) {
-    auto json = nlohmann::json::parse(text, nullptr, false);
+    auto json = nlohmann::ordered_json::parse(text, nullptr, false);
     bool usable = json.is_object() && json.contains("step") && json["step"].is_number_integer();
     if (!usable) {
       if (in.peek() == std::ifstream::traits_type::eof()) break;
@@ -78,7 +78,7 @@ MetricsLog::MetricsLog(const std::filesystem::path& file, std::optional<int64_t>
     for (auto& line : read_metrics(file)) {
       if (line.step > *keep_until) continue;
       kept += line.text() + "\n";
-      if (line.step == *keep_until && is_evaluation(line)) evaluated_last_ = true;
+      if (is_evaluation(line)) evaluated_at_ = line.step;
     }
   }
   write_file_atomically(file, kept);
@@ -98,7 +98,10 @@ void MetricsLog::append(const MetricsLine& line) {
   struct stat before = {};
   fstat(fd_, &before);
   ssize_t written = write(fd_, text.data(), text.size());
-  if (written == static_cast<ssize_t>(text.size())) return;
+  if (written == static_cast<ssize_t>(text.size())) {
+    if (is_evaluation(line)) evaluated_at_ = line.step;
+    return;
+  }
   std::string reason = written < 0 ? strerror(errno) : "disk full";
   // A part of a line must not stay. (Shrinking needs no space, so this works on a full disk.)
   if (written > 0 && ftruncate(fd_, before.st_size) != 0) reason += ", and cannot be cut back";

@@ -37,13 +37,13 @@ class MetricsLog {
 
   /// Throws std::runtime_error where the line cannot be written whole (disk full).
   void append(const MetricsLine& line);
-  /// True if a kept line of the last step holds an evaluation.
-  bool evaluated_last() const { return evaluated_last_; }
+  /// The last step with an evaluation, kept or appended; -1: none.
+  int64_t evaluated_at() const { return evaluated_at_; }
 
  private:
   std::filesystem::path file_;
   int fd_ = -1;
-  bool evaluated_last_ = false;
+  int64_t evaluated_at_ = -1;
 };
 
 }  // namespace trm

@@ -47,6 +47,12 @@ std::vector<int64_t> steps_of(const fs::path& folder, const Kind& kind) {
 
 }  // namespace
 
+fs::path state_file(const fs::path& folder, int64_t step) {
+  return folder / fmt::format("{}{}{}", kState.prefix, step, kState.suffix);
+}
+
+std::vector<int64_t> run_states(const fs::path& folder) { return steps_of(folder, kState); }
+
 RunFolder::RunFolder(fs::path folder) : folder_(std::move(folder)) {
   std::error_code ec;
   fs::create_directories(folder_, ec);
@@ -75,10 +81,6 @@ RunFolder::~RunFolder() { close(lock_); }
 fs::path RunFolder::weights(int64_t step) const {
   return folder_ / fmt::format("{}{}{}", kWeights.prefix, step, kWeights.suffix);
 }
-fs::path RunFolder::state(int64_t step) const {
-  return folder_ / fmt::format("{}{}{}", kState.prefix, step, kState.suffix);
-}
-std::vector<int64_t> RunFolder::states() const { return steps_of(folder_, kState); }
 std::vector<int64_t> RunFolder::checkpoints() const { return steps_of(folder_, kWeights); }
 
 void RunFolder::remove_leftovers() const {
@@ -118,9 +120,8 @@ ResumePoint resume_point(const fs::path& given) {
     point.step = step_of(name, kState);
     if (!point.step) point.step = step_of(name, kWeights);
     if (!point.step) {
-      throw std::runtime_error(
-          fmt::format("[resume] {} is neither a run's folder nor a state_N.npz of one",
-                      given.string()));
+      throw std::runtime_error(fmt::format(
+          "[resume] {} is neither a run's folder nor a state_N.npz of one", given.string()));
     }
     point.folder = given.parent_path().empty() ? fs::path(".") : given.parent_path();
   }
@@ -128,7 +129,7 @@ ResumePoint resume_point(const fs::path& given) {
     throw std::runtime_error(fmt::format(
         "[resume] {} holds no all_config.yaml, so it is no run's folder", point.folder.string()));
   }
-  auto steps = steps_of(point.folder, kState);
+  auto steps = run_states(point.folder);
   if (steps.empty()) {
     throw std::runtime_error(
         fmt::format("[resume] {} holds no state_N.npz to go on from; start anew, with "
@@ -136,9 +137,9 @@ ResumePoint resume_point(const fs::path& given) {
                     point.folder.string()));
   }
   if (point.step && !std::binary_search(steps.begin(), steps.end(), *point.step)) {
-    throw std::runtime_error(
-        fmt::format("[resume] {} holds no state_{}.npz; it has steps {}",
-                    point.folder.string(), *point.step, fmt::join(steps, ", ")));
+    throw std::runtime_error(fmt::format("[resume] {} holds no state_{}.npz; it has steps {}",
+                                         point.folder.string(), *point.step,
+                                         fmt::join(steps, ", ")));
   }
   return point;
 }

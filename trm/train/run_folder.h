@@ -12,6 +12,10 @@
 
 namespace trm {
 
+std::filesystem::path state_file(const std::filesystem::path& folder, int64_t step);
+/// Steps with a state file, oldest first.
+std::vector<int64_t> run_states(const std::filesystem::path& folder);
+
 class RunFolder {
  public:
   /// Makes the folder and locks it for this process. Throws std::runtime_error if it cannot be
@@ -25,10 +29,10 @@ class RunFolder {
   std::filesystem::path config() const { return folder_ / "all_config.yaml"; }
   std::filesystem::path metrics() const { return folder_ / "metrics.jsonl"; }
   std::filesystem::path weights(int64_t step) const;
-  std::filesystem::path state(int64_t step) const;
+  std::filesystem::path state(int64_t step) const { return state_file(folder_, step); }
 
   /// Steps with a state file (weights: with a checkpoint), oldest first.
-  std::vector<int64_t> states() const;
+  std::vector<int64_t> states() const { return run_states(folder_); }
   std::vector<int64_t> checkpoints() const;
 
   /// Removes the temporary files that a killed process left.
