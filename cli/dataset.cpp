@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "trm/data/maze_dataset.h"
 #include "trm/data/sudoku_dataset.h"
 #include "trm/io/text.h"
 
@@ -98,12 +99,72 @@ void add_sudoku(CLI::App& parent) {
   c->callback([o] { o->run(); });
 }
 
+struct MazeCommand {
+  std::string input_dir, output_dir;
+  std::optional<int64_t> subsample_size, generate, test_size;
+  bool aug = false;
+  uint32_t seed = 0;
+  int side = 30, min_length = 109;
+
+  void run() const {
+    auto progress = progress_line();
+    std::vector<MazePair> train, test;
+    if (generate) {
+      auto made =
+          generate_mazes(side, min_length, *generate,
+                         test_size.value_or(std::max<int64_t>(1, *generate / 10)), seed, progress);
+      train = std::move(made.train);
+      test = std::move(made.test);
+    } else {
+      if (input_dir.empty())
+        throw std::invalid_argument("[dataset] give --input-dir or --generate");
+      std::filesystem::path dir = input_dir;
+      train = read_maze_csv(dir / "train.csv");
+      test = read_maze_csv(dir / "test.csv", test_size);
+    }
+    write_maze_dataset(output_dir, train, test, {subsample_size, aug, seed}, progress);
+    auto groups =
+        std::min<int64_t>(subsample_size.value_or(INT64_MAX), static_cast<int64_t>(train.size()));
+    fmt::print("{}: {} training mazes x {}, {} test mazes\n", printable(output_dir), groups,
+               aug ? 8 : 1, test.size());
+  }
+};
+
+void add_maze(CLI::App& parent) {
+  auto o = std::make_shared<MazeCommand>();
+  auto* c = parent.add_subcommand("maze", "Mazes from CSV files or generated");
+  c->add_option("--output-dir", o->output_dir, "Folder to write")->required();
+  c->add_option("--input-dir", o->input_dir, "Folder with train.csv and test.csv");
+  c->add_option("--subsample-size", o->subsample_size, "Training mazes taken at random")
+      ->check(CLI::PositiveNumber);
+  c->add_flag("--aug,!--no-aug", o->aug, "Add the 8 symmetries of each training maze");
+  c->add_option("--generate", o->generate, "Make this many training mazes instead of reading")
+      ->check(CLI::PositiveNumber)
+      ->excludes("--input-dir");
+  c->add_option("--test-size", o->test_size,
+                "Test mazes (generated: a tenth; read: the first so many of test.csv)")
+      ->check(CLI::PositiveNumber);
+  c->add_option("--size", o->side, "Side of generated mazes")
+      ->check(CLI::Range(2, 32))
+      ->capture_default_str();
+  c->add_option("--min-length", o->min_length, "Fewest steps of a generated maze's shortest path")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  c->add_option("--seed", o->seed, "Seed of generation and subsampling")->capture_default_str();
+  c->footer(
+      "Examples:\n"
+      "  trm dataset maze --input-dir csv --output-dir data/maze-30x30-hard-1k\n"
+      "  trm dataset maze --generate 1000 --test-size 1000 --output-dir data/maze-own");
+  c->callback([o] { o->run(); });
+}
+
 }  // namespace
 
 void add_dataset(CLI::App& app) {
   auto* c = app.add_subcommand("dataset", "Build data sets in the reference's layout");
   c->require_subcommand(1);
   add_sudoku(*c);
+  add_maze(*c);
 }
 
 }  // namespace trm::cli

@@ -51,13 +51,14 @@ void AtomicFile::write_at(size_t offset, const void* data, size_t bytes) {
   }
 }
 
-void AtomicFile::commit() {
-  if (fsync(fd_) != 0) fail("cannot flush", path_);
+void AtomicFile::commit(bool flush) {
+  if (flush && fsync(fd_) != 0) fail("cannot flush", path_);
   int fd = fd_;
   fd_ = -1;
   if (close(fd) != 0) fail("cannot close", path_);
   if (rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot rename to", path_);
   temporary_.clear();
+  if (!flush) return;
   // The rename itself lasts only once the folder is on the disk too.
   auto folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
   int dir = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -21,7 +21,9 @@ class AtomicFile {
   void write(const std::string& text) { write(text.data(), text.size()); }
   void write_at(size_t offset, const void* data, size_t bytes);
   size_t position() const { return position_; }
-  void commit();
+  /// `flush` false leaves the writing to the system: whole after a crash of the program, not
+  /// certainly after one of the machine. For large files that can be made again.
+  void commit(bool flush = true);
 
  private:
   std::filesystem::path path_, temporary_;
