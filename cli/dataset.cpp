@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "trm/data/arc_dataset.h"
 #include "trm/data/maze_dataset.h"
 #include "trm/data/sudoku_dataset.h"
 #include "trm/io/text.h"
@@ -158,6 +159,54 @@ void add_maze(CLI::App& parent) {
   c->callback([o] { o->run(); });
 }
 
+struct ArcCommand {
+  ArcDatasetOptions options;
+  std::string output_dir;
+
+  void run() const {
+    auto report = write_arc_dataset(output_dir, options, progress_line());
+    for (auto& subset : report.without_solutions) {
+      fmt::print("{}: no solutions file, its missing test outputs are one black cell\n",
+                 printable(subset));
+    }
+    if (!report.not_full.empty()) {
+      fmt::print("{} tasks have fewer than {} different augmentations\n", report.not_full.size(),
+                 options.num_aug);
+    }
+    fmt::print(
+        "{}: {} tasks, {} puzzle identifiers (<blank> included), {} training and {} test "
+        "examples\n",
+        printable(output_dir), report.tasks, report.identifiers, report.train_examples,
+        report.test_examples);
+  }
+};
+
+void add_arc(CLI::App& parent) {
+  auto o = std::make_shared<ArcCommand>();
+  auto* c = parent.add_subcommand("arc", "ARC-AGI from its JSON files");
+  c->add_option(
+       "--input-file-prefix", o->options.input_file_prefix,
+       "Start of the files' names: PREFIX_SUBSET_challenges.json, PREFIX_SUBSET_solutions.json")
+      ->required();
+  c->add_option("--output-dir", o->output_dir, "Folder to write")->required();
+  c->add_option("--subsets", o->options.subsets, "Subsets, training ones first")->required();
+  c->add_option("--test-set-name", o->options.test_set_name, "Subset whose test pairs are held out")
+      ->required();
+  c->add_option("--test-set-name2", o->options.test_set_name2, "A second such subset");
+  c->add_option("--seed", o->options.seed, "Seed of all random choices")->capture_default_str();
+  c->add_option("--num-aug", o->options.num_aug, "Augmented forms of each task")
+      ->capture_default_str();
+  c->add_option("--puzzle-identifiers-start", o->options.puzzle_identifiers_start,
+                "First identifier, to leave room for another data set's")
+      ->capture_default_str();
+  c->footer(
+      "Example:\n"
+      "  trm dataset arc --input-file-prefix kaggle/combined/arc-agi --output-dir "
+      "data/arc1concept-aug-1000 \\\n"
+      "    --subsets training evaluation concept --test-set-name evaluation");
+  c->callback([o] { o->run(); });
+}
+
 }  // namespace
 
 void add_dataset(CLI::App& app) {
@@ -165,6 +214,7 @@ void add_dataset(CLI::App& app) {
   c->require_subcommand(1);
   add_sudoku(*c);
   add_maze(*c);
+  add_arc(*c);
 }
 
 }  // namespace trm::cli
