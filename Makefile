@@ -1,7 +1,7 @@
 # Thin: CMake does the work (see CMakePresets.json). `make demo` and `make test` install what is missing.
 JOBS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
-.PHONY: all setup build test clean
+.PHONY: all setup build test demo clean
 all: build
 
 setup:
@@ -13,6 +13,9 @@ build: setup
 
 test: build
 	@ctest --test-dir build -j $(JOBS) --output-on-failure
+
+demo: build
+	@scripts/demo.sh
 
 clean:
 	rm -rf build

@@ -285,6 +285,12 @@ TEST(Config, NamesARunThatHasNone) {
   EXPECT_EQ(named.run_folder(), "out/here");
 }
 
+TEST(Config, EveryRecipeLoads) {
+  for (auto& [name, text] : embedded_configs()) {
+    if (!name.starts_with("arch/")) EXPECT_NO_THROW(load_config(name, {})) << name;
+  }
+}
+
 TEST(Config, IsCarriedInTheProgram) {
   for (auto name : {"cfg_pretrain.yaml", "arch/trm.yaml", "arch/hrm.yaml"}) {
     std::ifstream file(std::string(TRM_SOURCE_DIR "/config/") + name);
