@@ -120,21 +120,6 @@ const mx::array* Checkpoint::find(const std::string& name) const {
   return nullptr;
 }
 
-std::string strip_orig_mod(const std::string& name) {
-  std::string out;
-  size_t begin = 0;
-  while (begin <= name.size()) {
-    size_t end = std::min(name.find('.', begin), name.size());
-    std::string_view part = std::string_view(name).substr(begin, end - begin);
-    if (part != "_orig_mod") {
-      if (!out.empty()) out += '.';
-      out += part;
-    }
-    begin = end + 1;
-  }
-  return out.empty() ? name : out;
-}
-
 Checkpoint load_checkpoint(const std::filesystem::path& path, const CheckpointOptions& options) {
   SourceFile source = open_source(path, {options.key, options.limits});
   DTypePolicy policy;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "trm/checkpoint/limits.h"
+#include "trm/checkpoint/names.h"
 #include "trm/mlx.h"
 
 namespace trm {
@@ -50,8 +51,5 @@ void save_safetensors(const std::filesystem::path& path, const NamedArrays& tens
 
 /// Saves a file that torch.load(weights_only=True) reads as a state_dict.
 void save_torch(const std::filesystem::path& path, const NamedArrays& tensors);
-
-/// Without the `_orig_mod` components: "_orig_mod.model.w" -> "model.w".
-std::string strip_orig_mod(const std::string& name);
 
 }  // namespace trm

@@ -5,8 +5,8 @@
 #include <cstring>
 #include <unordered_map>
 
-#include "trm/checkpoint/checkpoint.h"
 #include "trm/checkpoint/decode.h"
+#include "trm/checkpoint/names.h"
 #include "trm/io/text.h"
 
 namespace trm {

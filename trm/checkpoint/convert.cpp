@@ -5,7 +5,7 @@
 #include <optional>
 #include <unordered_set>
 
-#include "trm/checkpoint/checkpoint.h"
+#include "trm/checkpoint/names.h"
 #include "trm/checkpoint/shards.h"
 #include "trm/io/text.h"
 

@@ -71,7 +71,7 @@ std::string directory_entry(const ZipRecord& record, const Placed& p) {
   put(out, 45, 2);
   put_common(out, record, p, wide);
   put(out, extra.size(), 2);
-  put(out, 0, 2 + 2 + 2 + 4);  // comment, disk, attributes
+  out.append(2 + 2 + 2 + 4, '\0');  // comment, disk, attributes
   put(out, far ? kFull32 : p.header, 4);
   return out + record.name + extra;
 }

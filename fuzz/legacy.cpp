@@ -1,0 +1,7 @@
+#include "fuzz/common.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace trm;
+  return fuzz::refusals_are_fine(
+      [&] { fuzz::read_all(read_torch_legacy(fuzz::source_of(data, size), fuzz::options())); });
+}
