@@ -3,12 +3,15 @@
 #include <csignal>
 #include <cstdio>
 #include <memory>
+#include <thread>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "cli/commands.h"
 #include "cli/train_progress.h"
 #include "trm/train/config_tree.h"
+#include "trm/train/rank_watch.h"
 
 namespace trm::cli {
 
@@ -20,6 +23,18 @@ std::atomic<bool> stop_asked{false};
 void on_signal(int signal) {
   stop_asked.store(true);
   std::signal(signal, SIG_DFL);
+}
+
+/// This process may be waiting inside MLX for one that will never answer: nothing but leaving
+/// helps.
+[[noreturn]] void other_process_lost(int rank, int gone) {
+  fmt::print(
+      stderr,
+      "trm: error: [distributed] the process of rank {} is gone, so rank {} ends too; its own "
+      "output says why. Go on from the last checkpoint with resume=\n",
+      gone, rank);
+  std::fflush(nullptr);
+  _exit(1);
 }
 
 struct PretrainCommand {
@@ -63,14 +78,20 @@ struct PretrainCommand {
     auto ranks = Ranks::join();
     std::signal(SIGINT, on_signal);
     std::signal(SIGTERM, on_signal);
+    if (ranks.size() > 1) std::signal(SIGPIPE, SIG_IGN);
+    RankWatch watch(ranks, [&](int gone) { other_process_lost(ranks.rank(), gone); });
     TrainProgress progress(todo.config, quiet || !ranks.first());
     RunResult result;
     try {
       result = pretrain(todo, ranks, progress, stop_asked);
-    } catch (...) {
+    } catch (const std::exception& e) {
       progress.clear();
+      // MLX may notice a lost process first, and cannot name it: the watch ends this one meanwhile.
+      bool of_mlx = std::string_view(e.what()).starts_with("[ring]");
+      if (of_mlx) std::this_thread::sleep_for(std::chrono::seconds(2));
       throw;
     }
+    watch.finish();
     if (quiet || !ranks.first()) return;
     std::string why = result.ended == Ended::asked         ? "Stopped by a signal"
                       : result.ended == Ended::max_steps   ? "Stopped at max_steps"

@@ -287,7 +287,8 @@ TEST(Config, NamesARunThatHasNone) {
 
 TEST(Config, EveryRecipeLoads) {
   for (auto& [name, text] : embedded_configs()) {
-    if (!name.starts_with("arch/")) EXPECT_NO_THROW(load_config(name, {})) << name;
+    if (name.starts_with("arch/")) continue;
+    EXPECT_NO_THROW(load_config(name, {})) << name;
   }
 }
 

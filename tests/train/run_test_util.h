@@ -73,13 +73,15 @@ class RunTest : public testing::Test {
     return {std::istreambuf_iterator<char>(in), {}};
   }
   /// Starts `trm pretrain words…` in folder_, output in files beside it; `setup` runs in the child.
-  pid_t start(const std::vector<std::string>& words, void (*setup)() = nullptr) const {
+  pid_t start(const std::vector<std::string>& words, void (*setup)() = nullptr,
+              const std::vector<std::pair<std::string, std::string>>& environment = {},
+              const std::string& output = "") const {
     std::vector<std::string> args = {TRM_PROGRAM, "pretrain"};
     args.insert(args.end(), words.begin(), words.end());
     std::vector<char*> argv;
     for (auto& a : args) argv.push_back(a.data());
     argv.push_back(nullptr);
-    std::string out = folder_ / "out", err = folder_ / "err";
+    std::string out = folder_ / ("out" + output), err = folder_ / ("err" + output);
     pid_t pid = fork();
     if (pid == 0) {
       if (chdir(folder_.c_str()) != 0 || !freopen(out.c_str(), "w", stdout) ||
@@ -87,17 +89,18 @@ class RunTest : public testing::Test {
         _exit(99);
       }
       setenv("OPENBLAS_NUM_THREADS", "1", 1);
+      for (auto& [name, value] : environment) setenv(name.c_str(), value.c_str(), 1);
       if (setup) setup();
       execv(argv[0], argv.data());
       _exit(98);
     }
     return pid;
   }
-  Outcome finish(pid_t pid) const {
+  Outcome finish(pid_t pid, const std::string& output = "") const {
     int status = 0;
     waitpid(pid, &status, 0);
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read(folder_ / "out"),
-            read(folder_ / "err")};
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
+            read(folder_ / ("out" + output)), read(folder_ / ("err" + output))};
   }
   Outcome run(const std::vector<std::string>& words, void (*setup)() = nullptr) const {
     return finish(start(words, setup));

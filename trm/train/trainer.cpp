@@ -207,6 +207,7 @@ RunResult Run::train() {
     }
   }
   save();
+  mx::eval(ranks_.sum(mx::array(1)));  // nobody leaves while another still needs its messages
   result.step = state_->step;
   if (folder_) result.checkpoint = folder_->weights(state_->step);
   return result;
@@ -256,8 +257,8 @@ void Run::finish_pending() {
   for (size_t i = 0; i < kMetricNames.size(); ++i) {
     bool of_batch = std::string_view(kMetricNames[i]).ends_with("loss");
     double divisor = i == kCount ? 1.0
-                     : of_batch ? static_cast<double>(config_.global_batch_size)
-                                : std::max(1.0, static_cast<double>(sums[kCount]));
+                     : of_batch  ? static_cast<double>(config_.global_batch_size)
+                                 : std::max(1.0, static_cast<double>(sums[kCount]));
     line.values.emplace_back(fmt::format("train/{}", kMetricNames[i]), sums[i] / divisor);
   }
   line.values.emplace_back("train/lr", pending.lr);
@@ -273,7 +274,10 @@ void Run::save() {
   finish_pending();
   if (saved_step_ == state_->step) return;
   TrainState whole = *state_;
-  if (ranks_.size() > 1) whole.carry = gathered(ranks_, state_->carry);
+  if (ranks_.size() > 1) {
+    whole.carry = gathered(ranks_, state_->carry);
+    mx::eval(state_arrays(whole));  // on every process: all take part in gathering
+  }
   if (folder_) {
     RunPosition position{position_.cursor, elapsed()};
     save_state(folder_->state(state_->step), whole, position);
