@@ -11,6 +11,7 @@ struct Exit {
 };
 
 void add_dataset(CLI::App& app);
+void add_dataset_info(CLI::App& dataset);  // a part of add_dataset
 void add_convert(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_eval(CLI::App& app);

@@ -9,6 +9,7 @@
 
 #include "cli/commands.h"
 #include "trm/data/arc_dataset.h"
+#include "trm/data/hub.h"
 #include "trm/data/maze_dataset.h"
 #include "trm/data/sudoku_dataset.h"
 #include "trm/io/text.h"
@@ -28,8 +29,15 @@ Progress progress_line() {
   };
 }
 
+/// The file `name` of --input-dir, or of the data set on the hub.
+std::filesystem::path source_file(const std::string& input_dir, const std::string& source_repo,
+                                  const char* name, const Progress& progress) {
+  if (!input_dir.empty()) return std::filesystem::path(input_dir) / name;
+  return hub_dataset_file(source_repo, name, hub_options_from_environment(), progress);
+}
+
 struct SudokuCommand {
-  std::string input_dir, output_dir, layout = "compact";
+  std::string source_repo = "sapientinc/sudoku-extreme", input_dir, output_dir, layout = "compact";
   std::optional<int64_t> subsample_size, min_difficulty, generate, test_size;
   int64_t num_aug = 0;
   uint32_t seed = 0;
@@ -47,12 +55,12 @@ struct SudokuCommand {
       train = std::move(made.train);
       test = std::move(made.test);
     } else {
-      if (input_dir.empty())
-        throw std::invalid_argument("[dataset] give --input-dir or --generate");
-      std::filesystem::path dir = input_dir;
-      for (auto& row : read_sudoku_csv(dir / "train.csv", min_difficulty))
+      auto file = [&](const char* name) {
+        return source_file(input_dir, source_repo, name, progress);
+      };
+      for (auto& row : read_sudoku_csv(file("train.csv"), min_difficulty))
         train.push_back(row.pair);
-      for (auto& row : read_sudoku_csv(dir / "test.csv", min_difficulty, test_size)) {
+      for (auto& row : read_sudoku_csv(file("test.csv"), min_difficulty, test_size)) {
         test.push_back(row.pair);
       }
     }
@@ -68,7 +76,9 @@ void add_sudoku(CLI::App& parent) {
   auto o = std::make_shared<SudokuCommand>();
   auto* c = parent.add_subcommand("sudoku", "Sudoku from CSV files or generated");
   c->add_option("--output-dir", o->output_dir, "Folder to write")->required();
-  c->add_option("--input-dir", o->input_dir, "Folder with train.csv and test.csv");
+  c->add_option("--source-repo", o->source_repo, "Data set on the Hugging Face hub")
+      ->capture_default_str();
+  c->add_option("--input-dir", o->input_dir, "Folder with train.csv and test.csv instead");
   c->add_option("--subsample-size", o->subsample_size, "Training puzzles taken at random")
       ->check(CLI::PositiveNumber);
   c->add_option("--min-difficulty", o->min_difficulty, "Leave out rows with a lower rating");
@@ -101,7 +111,7 @@ void add_sudoku(CLI::App& parent) {
 }
 
 struct MazeCommand {
-  std::string input_dir, output_dir;
+  std::string source_repo = "sapientinc/maze-30x30-hard-1k", input_dir, output_dir;
   std::optional<int64_t> subsample_size, generate, test_size;
   bool aug = false;
   uint32_t seed = 0;
@@ -117,11 +127,11 @@ struct MazeCommand {
       train = std::move(made.train);
       test = std::move(made.test);
     } else {
-      if (input_dir.empty())
-        throw std::invalid_argument("[dataset] give --input-dir or --generate");
-      std::filesystem::path dir = input_dir;
-      train = read_maze_csv(dir / "train.csv");
-      test = read_maze_csv(dir / "test.csv", test_size);
+      auto file = [&](const char* name) {
+        return source_file(input_dir, source_repo, name, progress);
+      };
+      train = read_maze_csv(file("train.csv"));
+      test = read_maze_csv(file("test.csv"), test_size);
     }
     write_maze_dataset(output_dir, train, test, {subsample_size, aug, seed}, progress);
     auto groups =
@@ -135,7 +145,9 @@ void add_maze(CLI::App& parent) {
   auto o = std::make_shared<MazeCommand>();
   auto* c = parent.add_subcommand("maze", "Mazes from CSV files or generated");
   c->add_option("--output-dir", o->output_dir, "Folder to write")->required();
-  c->add_option("--input-dir", o->input_dir, "Folder with train.csv and test.csv");
+  c->add_option("--source-repo", o->source_repo, "Data set on the Hugging Face hub")
+      ->capture_default_str();
+  c->add_option("--input-dir", o->input_dir, "Folder with train.csv and test.csv instead");
   c->add_option("--subsample-size", o->subsample_size, "Training mazes taken at random")
       ->check(CLI::PositiveNumber);
   c->add_flag("--aug,!--no-aug", o->aug, "Add the 8 symmetries of each training maze");
@@ -215,6 +227,7 @@ void add_dataset(CLI::App& app) {
   add_sudoku(*c);
   add_maze(*c);
   add_arc(*c);
+  add_dataset_info(*c);
 }
 
 }  // namespace trm::cli
