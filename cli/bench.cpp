@@ -85,14 +85,28 @@ double peak_memory() {  // bytes
 #endif
 }
 
-std::vector<double> time_steps(const Options& o, Model model) {
+struct Times {
+  std::vector<double> seconds, cpu_seconds;
+};
+
+double cpu_now() {
+  struct rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+Times time_steps(const Options& o, const Model& model) {
   auto examples = random_examples(model.shape, o.batch_size);
   Hyperparameters h;
   h.global_batch_size = o.batch_size;
   auto state = make_train_state(model, examples, mx::random::key(0), true);
-  std::vector<double> seconds;
+  Times times;
   for (int i = 0; i <= o.steps; ++i) {
     auto start = std::chrono::steady_clock::now();
+    double cpu = cpu_now();
     if (o.mode == "train") {
       auto g = begin_train_step(state, examples, h);
       finish_train_step(state, g.weights, g.puzzle_rows, g.step.carry.current.puzzle_identifiers,
@@ -107,20 +121,21 @@ std::vector<double> time_steps(const Options& o, Model model) {
     }
     // The first step also starts threads and fills caches.
     if (i > 0) {
-      seconds.push_back(
+      times.seconds.push_back(
           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      times.cpu_seconds.push_back(cpu_now() - cpu);
     }
   }
-  return seconds;
+  return times;
 }
 
 void run(const Options& o) {
   if (o.threads > 0) ops::set_threads(o.threads);
   auto task = task_of(o);
   auto model = make_model(task.arch, task.shape, mx::random::key(0));
-  auto seconds = time_steps(o, model);
+  auto times = time_steps(o, model);
   double memory = peak_memory();
-  auto sorted = seconds;
+  auto sorted = times.seconds;
   std::sort(sorted.begin(), sorted.end());
   double median = sorted[sorted.size() / 2], flop = flop_of_step(model, o);
   double bound = ops::matmul_rate(dtype_of(o.dtype));
@@ -130,7 +145,8 @@ void run(const Options& o) {
                           {"dtype", o.dtype},
                           {"batch_size", o.batch_size},
                           {"threads", ops::threads()},
-                          {"seconds", seconds},
+                          {"seconds", times.seconds},
+                          {"cpu_seconds", times.cpu_seconds},
                           {"median", median},
                           {"flop", flop},
                           {"matmul_rate", bound},

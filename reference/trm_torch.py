@@ -4,8 +4,9 @@ run-time need. Same mathematics as the reference (docs/architecture), written th
 PyTorch: nn.functional, autograd, torch.compile over the whole forward pass.
 
   trm_torch.py check GOLDEN_DIR     compare with recorded values of the reference
-  trm_torch.py serve CONFIG_JSON    read lines "train N" / "eval N" / "solve N" / "memory", answer
-                                    with a line of JSON: seconds of each step, or peak bytes
+  trm_torch.py serve CONFIG_JSON    read lines "train N" / "eval N" / "memory", answer with a line
+                                    of JSON: [seconds, processor seconds] of each step (training
+                                    step, or one evaluation step), or peak bytes
 """
 
 import json
@@ -293,10 +294,8 @@ class Trainer:
 
     @torch.inference_mode()
     def evaluate(self):
-        self.reset()
-        for _ in range(self.c.halt_max_steps):
-            self.z_H, self.z_L, logits, q, _ = self.forward(
-                self.z_H, self.z_L, self.inputs, self.rows())
+        self.z_H, self.z_L, logits, _, _ = self.forward(
+            self.z_H, self.z_L, self.inputs, self.rows())
         return logits.argmax(-1)
 
 
@@ -320,9 +319,9 @@ def serve(settings):
         step = {"train": trainer.train, "eval": trainer.evaluate}[what]
         seconds = []
         for _ in range(int(count[0])):
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
             step()
-            seconds.append(time.perf_counter() - start)
+            seconds.append([time.perf_counter() - start, time.process_time() - cpu])
         print(json.dumps(seconds), flush=True)
 
 

@@ -2,16 +2,23 @@
 
 namespace trm {
 
-Latents TRM::with_gradient(Latents z, const mx::array& x) const {
+Latents TRM::recursion(const Latents& z, const mx::array& x, int cycles) const {
+  auto network = L_level.network(io.context);
+  if (ops::fuses_recursion(z[0], z[1], x, network)) {  // the same loops in one operation
+    return ops::recursion(z[0], z[1], x, network, cycles, L_cycles);
+  }
   auto z_H = z[0], z_L = z[1];
-  for (int i = 0; i < L_cycles; ++i) z_L = L_level(z_L, z_H + x, io.context);
-  z_H = L_level(z_H, z_L, io.context);
+  for (int c = 0; c < cycles; ++c) {
+    for (int i = 0; i < L_cycles; ++i) z_L = L_level(z_L, z_H + x, io.context);
+    z_H = L_level(z_H, z_L, io.context);
+  }
   return {z_H, z_L};
 }
 
+Latents TRM::with_gradient(Latents z, const mx::array& x) const { return recursion(z, x, 1); }
+
 Latents TRM::without_gradient(Latents z, const mx::array& x) const {
-  for (int i = 0; i + 1 < H_cycles; ++i) z = with_gradient(std::move(z), x);
-  return z;
+  return recursion(z, x, H_cycles - 1);
 }
 
 TRM make_trm(const ArchConfig& config, const DataShape& shape, KeySequence& keys) {

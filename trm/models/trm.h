@@ -16,6 +16,8 @@ struct TRM {
   Latents initial() const { return {H_init.value, L_init.value}; }
   Latents without_gradient(Latents z, const mx::array& x) const;
   Latents with_gradient(Latents z, const mx::array& x) const;
+  /// `cycles` times: L_cycles times z_L = net(z_L, z_H + x), then z_H = net(z_H, z_L).
+  Latents recursion(const Latents& z, const mx::array& x, int cycles) const;
 
   static void fields(auto& m, auto&& f) {
     f("H_init", m.H_init);

@@ -33,6 +33,19 @@ mx::array ReasoningModule::operator()(const mx::array& z, const mx::array& injec
   return h;
 }
 
+ops::Network ReasoningModule::network(const BlockContext& context) const {
+  ops::Network out{
+      {}, false, context.heads, context.rotary ? &*context.rotary : nullptr, context.eps};
+  for (auto& layer : layers) {
+    out.mixes_tokens = layer.mlp_t.has_value();
+    auto& in = layer.mlp_t ? layer.mlp_t->gate_up_proj : layer.self_attn->qkv_proj;
+    auto& back = layer.mlp_t ? layer.mlp_t->down_proj : layer.self_attn->o_proj;
+    out.layers.push_back(
+        {in.weight, back.weight, layer.mlp.gate_up_proj.weight, layer.mlp.down_proj.weight});
+  }
+  return out;
+}
+
 int swiglu_inner(int dim, float expansion) {
   int inner = static_cast<int>(std::nearbyint(expansion * dim * 2.0 / 3.0));
   return (inner + 255) / 256 * 256;

@@ -87,6 +87,8 @@ struct ReasoningModule {
   /// z, injection (B, L, D) -> (B, L, D)
   mx::array operator()(const mx::array& z, const mx::array& injection,
                        const BlockContext& context) const;
+  /// The same network as ops::recursion takes it; it points into `context`.
+  ops::Network network(const BlockContext& context) const;
   static void fields(auto& m, auto&& f) { f("layers", m.layers); }
 };
 

@@ -34,10 +34,20 @@ mx::array token_mixing(const mx::array& h, const mx::array& gate_up, const mx::a
 
 mx::array attention(const mx::array& h, const mx::array& qkv, const mx::array& o, int heads,
                     const Rotary* rotary, float eps) {
-  if (fused_enabled() && cpu::takes(h) && o.shape(1) / heads % 2 == 0) {
+  if (fused_enabled() && cpu::takes(h) && cpu::takes_heads(o.shape(1) / heads)) {
     return cpu::attention(h, qkv, o, heads, rotary, eps);
   }
   return reference::attention(h, qkv, o, heads, rotary, eps);
+}
+
+bool fuses_recursion(const mx::array& z_H, const mx::array& z_L, const mx::array& x,
+                     const Network& network) {
+  return fused_enabled() && cpu::takes(z_H, z_L, x, network);
+}
+
+Arrays recursion(const mx::array& z_H, const mx::array& z_L, const mx::array& x,
+                 const Network& network, int cycles, int L_cycles) {
+  return cpu::recursion(z_H, z_L, x, network, cycles, L_cycles);
 }
 
 mx::array stablemax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore) {

@@ -44,6 +44,29 @@ Rotary rotary_tables(int length, int head_dim, float theta);
 mx::array attention(const mx::array& h, const mx::array& qkv, const mx::array& o, int heads,
                     const Rotary* rotary, float eps);
 
+/// The network a recursion applies: for each layer token_mixing (mix_in gate_up, mix_out down) or
+/// attention (mix_in qkv, mix_out o), then feed_forward.
+struct Network {
+  struct Layer {
+    mx::array mix_in, mix_out, gate_up, down;
+  };
+  std::vector<Layer> layers;
+  bool mixes_tokens;
+  int heads;             // attention
+  const Rotary* rotary;  // attention, or null
+  float eps;
+};
+
+/// True where recursion() can run: nothing is being differentiated and a device's twin takes it.
+bool fuses_recursion(const mx::array& z_H, const mx::array& z_L, const mx::array& x,
+                     const Network& network);
+
+/// The cycles of a TRM without gradient in one operation. `cycles` times: L_cycles times z_L =
+/// net(z_L + z_H + x), then z_H = net(z_H + z_L). All (B, L, D); returns {z_H, z_L}. Its reference
+/// is TRM::recursion.
+Arrays recursion(const mx::array& z_H, const mx::array& z_L, const mx::array& x,
+                 const Network& network, int cycles, int L_cycles);
+
 /// -log of the stablemax probability of each label (…): s(l_y)/sum_v s(l_v), s(v) = v+1 for v >= 0,
 /// 1/(1-v) below. logits (…, V) in any float dtype, labels (…) int32; result float32, 0 where the
 /// label is `ignore`. Finite, with a finite gradient, for every finite float32 logit.

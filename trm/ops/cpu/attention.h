@@ -18,6 +18,8 @@ class Attention {
             float eps)
       : t_(type), a_(shape), cos_(cos), sin_(sin), eps_(eps) {}
 
+  const AttentionShape& shape() const { return a_; }
+
   /// qkv (3*width, hidden), o (hidden, width), float.
   void pack_forward(const float* qkv, const float* o, Scratch& scratch);
   void pack_backward(const float* qkv, const float* o, Scratch& scratch);

@@ -14,8 +14,17 @@ mx::array feed_forward(const mx::array& h, const mx::array& gate_up, const mx::a
                        float eps);
 mx::array token_mixing(const mx::array& h, const mx::array& gate_up, const mx::array& down,
                        float eps);
-/// head_dim is even when h is bfloat16.
+/// True when attention() runs for heads of this size.
+constexpr bool takes_heads(int head_dim) { return head_dim % 2 == 0; }
+
 mx::array attention(const mx::array& h, const mx::array& qkv, const mx::array& o, int heads,
                     const Rotary* rotary, float eps);
+
+/// True when recursion() runs: as above, all of one shape and dtype, and nothing being
+/// differentiated.
+bool takes(const mx::array& z_H, const mx::array& z_L, const mx::array& x, const Network& network);
+
+Arrays recursion(const mx::array& z_H, const mx::array& z_L, const mx::array& x,
+                 const Network& network, int cycles, int L_cycles);
 
 }  // namespace trm::ops::cpu

@@ -28,6 +28,8 @@ struct Kernels {
   void (*gemm)(const Word* a, long row_stride, long k_stride, int rows, const Word* panel,
                long k_words, float* c, long ldc, int columns, bool accumulate);
 
+  /// out = a + b (+ c unless null), summed as floats.
+  void (*add)(const void* a, const void* b, const void* c, long n, void* out);
   /// float -> T.
   void (*narrow)(const float* in, void* out, long n);
 

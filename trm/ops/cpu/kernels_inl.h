@@ -200,6 +200,16 @@ void gemm(const Word* a, long row_stride, long k_stride, int rows, const Word* p
 }
 
 template <bool BF>
+void add(const void* a, const void* b, const void* c, long n, void* out) {
+  for (long i = 0; i < n; i += W) {
+    int some = n - i < W ? static_cast<int>(n - i) : W;
+    V v = get_some<BF>(a, i, some) + get_some<BF>(b, i, some);
+    if (c) v += get_some<BF>(c, i, some);
+    put_some<BF>(out, i, some, v);
+  }
+}
+
+template <bool BF>
 void narrow(const float* in, void* out, long n) {
   for (long i = 0; i < n; i += W) {
     int some = n - i < W ? static_cast<int>(n - i) : W;
@@ -567,6 +577,7 @@ template <bool BF>
 constexpr Kernels table(const char* name) {
   return {name,
           gemm<BF>,
+          add<BF>,
           narrow<BF>,
           pack_rows,
           pack_columns<BF>,

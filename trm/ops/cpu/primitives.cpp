@@ -1,11 +1,7 @@
-#include <stdexcept>
-
-#include <mlx/backend/cpu/encoder.h>
-#include <mlx/primitives.h>
-
 #include "trm/ops/cpu/attention.h"
 #include "trm/ops/cpu/cpu.h"
 #include "trm/ops/cpu/feed_forward.h"
+#include "trm/ops/cpu/primitive.h"
 #include "trm/ops/cpu/token_mixing.h"
 
 namespace trm::ops::cpu {
@@ -16,21 +12,6 @@ bool takes(const mx::array& h) {
 }
 
 namespace {
-
-mx::Stream cpu_stream() { return mx::default_stream(mx::Device::cpu); }
-
-void allocate(std::vector<mx::array>& outputs) {
-  for (auto& out : outputs) out.set_data(mx::allocator::malloc(out.nbytes()));
-}
-
-// A primitive of the CPU whose work is one call on the stream's thread. Its inputs are row-major.
-class CpuPrimitive : public mx::Primitive {
- public:
-  CpuPrimitive() : mx::Primitive(cpu_stream()) {}
-  void eval_gpu(const Arrays&, Arrays&) override {
-    throw std::runtime_error(std::string("[ops] ") + name() + " runs on the CPU only");
-  }
-};
 
 enum class Axis { channels, tokens };
 
@@ -237,7 +218,6 @@ mx::array attention(const mx::array& h, const mx::array& qkv, const mx::array& o
                     const Rotary* rotary, float eps) {
   int B = h.shape(0), L = h.shape(1), width = o.shape(1);
   AttentionOp op{heads, width / heads, rotary != nullptr, eps};
-  auto floats = [](const mx::array& a) { return mx::contiguous(mx::astype(a, mx::float32)); };
   mx::array none(0.0f);
   return mx::array::make_arrays(
       {h.shape(), {B, L, width}, {B, L}, {B, heads, L}},

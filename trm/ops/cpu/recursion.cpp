@@ -1,0 +1,82 @@
+#include "trm/ops/cpu/recursion.h"
+
+namespace trm::ops::cpu {
+
+void Recursion::run(void* z_H, void* z_L, const void* x, long batch, int cycles,
+                    int L_cycles) const {
+  // A thread takes whole samples where that keeps all threads busy to the end.
+  bool even = batch % threads() == 0 || batch >= 8L * threads();
+  if (!even) return run_together(z_H, z_L, x, batch, cycles, L_cycles);
+  parallel(batch, [&](long begin, long end) {
+    for (long b = begin; b < end; ++b) {
+      run_sample(t_.at(z_H, b * sample()), t_.at(z_L, b * sample()), t_.at(x, b * sample()), cycles,
+                 L_cycles);
+    }
+  });
+}
+
+void Recursion::run_sample(void* z_H, void* z_L, const void* x, int cycles, int L_cycles) const {
+  Scratch scratch;
+  float* inv = scratch.floats(std::max(tokens_, hidden_));
+  // The network works in place: every operation reads a block of h before it writes it.
+  auto net = [&](void* h) {
+    for (const auto& layer : layers_) {
+      if (layer.tokens) {
+        for (long p = 0; p < layer.tokens->panels(); ++p) layer.tokens->forward_panel(h, p, h, inv);
+      } else {
+        layer.attention->forward_sample(h, h, inv);
+      }
+      layer.channels.forward_rows(h, tokens_, h, inv);
+    }
+  };
+  for (int c = 0; c < cycles; ++c) {
+    for (int i = 0; i < L_cycles; ++i) {
+      t_.k.add(z_L, z_H, x, sample(), z_L);
+      net(z_L);
+    }
+    t_.k.add(z_H, z_L, nullptr, sample(), z_H);
+    net(z_H);
+  }
+}
+
+void Recursion::run_together(void* z_H, void* z_L, const void* x, long batch, int cycles,
+                             int L_cycles) const {
+  Scratch scratch;
+  long rows = batch * tokens_;
+  float* inv = scratch.floats(batch * std::max(tokens_, hidden_));
+  long width = 0, sums = 0;
+  for (const auto& layer : layers_) {
+    if (!layer.attention) continue;
+    width = std::max<long>(width, layer.attention->shape().width());
+    sums = std::max<long>(sums, layer.attention->shape().heads * rows);
+  }
+  void* mixed = scratch.bytes(rows * width * t_.size);
+  float* log_sum = scratch.floats(sums);
+  auto add = [&](void* h, const void* b, const void* c) {
+    parallel(rows, [&](long begin, long end) {
+      long at = begin * hidden_;
+      t_.k.add(t_.at(h, at), t_.at(b, at), c ? t_.at(c, at) : nullptr, (end - begin) * hidden_,
+               t_.at(h, at));
+    });
+  };
+  auto net = [&](void* h) {
+    for (const auto& layer : layers_) {
+      if (layer.tokens) {
+        layer.tokens->forward(h, batch, h, inv);
+      } else {
+        layer.attention->forward(h, batch, h, mixed, inv, log_sum);
+      }
+      layer.channels.forward(h, rows, h, inv);
+    }
+  };
+  for (int c = 0; c < cycles; ++c) {
+    for (int i = 0; i < L_cycles; ++i) {
+      add(z_L, z_H, x);
+      net(z_L);
+    }
+    add(z_H, z_L, nullptr);
+    net(z_H);
+  }
+}
+
+}  // namespace trm::ops::cpu
