@@ -45,7 +45,7 @@ def walk(obj, path, out, seen):
             return
         out[path or "tensor"] = obj
     elif isinstance(obj, np.ndarray) and obj.dtype != object:
-        out[path or "tensor"] = torch.from_numpy(obj.copy()) if obj.dtype.kind in "biufc" else obj
+        out[path or "tensor"] = torch.from_numpy(obj.astype(obj.dtype.newbyteorder("="))) if obj.dtype.kind in "biufc" else obj
     elif id(obj) in seen:
         return
     elif isinstance(obj, torch.nn.Module):

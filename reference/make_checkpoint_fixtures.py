@@ -179,9 +179,9 @@ def torch_cases():
     case("legacy_dtypes", legacy_dtypes(), _use_new_zipfile_serialization=False)
     case("legacy_strides", strided(), _use_new_zipfile_serialization=False)
     case("zip_numpy", {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)).astype(np.float32, order="F"),
-                       "big": np.arange(3, dtype=">i4"), "scalar": np.float64(2.5), "t": w},
+                       "big": np.arange(3, dtype=">i4"), "none": np.zeros(0, np.int16), "scalar": np.float64(2.5), "t": w},
          want={"a": np.arange(6, dtype=np.float32).reshape(2, 3), "fortran": np.arange(6, dtype=np.float32).reshape(2, 3),
-               "big": np.arange(3, dtype=np.int32), "t": w})
+               "big": np.arange(3, dtype=np.int32), "none": np.zeros(0, np.int16), "t": w})
     q = OD(tensor=torch.quantize_per_tensor(torch.randn(3, 4, generator=torch.Generator().manual_seed(2)), 0.1, 10, torch.quint8),
            channel=torch.quantize_per_channel(torch.randn(3, 4, generator=torch.Generator().manual_seed(3)),
                                               torch.tensor([0.1, 0.2, 0.05]), torch.tensor([0, 3, -2]), 0, torch.qint8),

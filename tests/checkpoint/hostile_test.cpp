@@ -16,7 +16,8 @@
 #include "trm/checkpoint/output.h"
 
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wrestrict"  // false on "x" + std::string in g++ 12 (GCC bug 105651)
+#pragma GCC diagnostic ignored \
+    "-Wrestrict"  // false on "x" + std::string in g++ 12 (GCC bug 105651)
 #endif
 
 namespace trm {
@@ -241,6 +242,18 @@ std::vector<Attack> pickle_attacks() {
        "--max-pickle-objects"},
       {"mark_flood", [] { return torch_file(kProto + std::string(3'000'000, '(') + "."); },
        "--max-pickle-objects"},
+      {"deep_bytearray",
+       [] {
+         // numpy's _frombuffer over bytearray(bytearray(...)): a reader that recursed would
+         // overflow its stack.
+         std::string calls = kProto + global("numpy.core.numeric", "_frombuffer") + "(";
+         for (int i = 0; i < 100'000; ++i) calls += std::string("cb\nbytearray\n");
+         calls += "C" + std::string(1, '\4') + "abcd";
+         for (int i = 0; i < 100'000; ++i) calls += "\x85R";
+         calls += global("numpy", "dtype") + text("f4") + "\x85R" + ints({1}) + text("C") + "tR.";
+         return torch_file(calls);
+       },
+       ""},
       {"long_name",
        [] {
          return torch_file(kProto + "}" + text(std::string(100'000, 'n')) + tensor(4, 0, {4}, {1}) +

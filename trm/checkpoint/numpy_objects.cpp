@@ -16,19 +16,19 @@ bool is_numpy(std::string_view global, std::string_view name) {
          global.ends_with(name) && global[global.size() - name.size() - 1] == ' ';
 }
 
-/// Raw bytes: a bytes object, a Python 2 string, or protocol 2's _codecs.encode(text, "latin1").
+/// Raw bytes: a bytes object, a Python 2 string, or how protocol 2 writes bytes:
+/// _codecs.encode(text, "latin1"), bytearray(text, "latin-1"), bytes().
 std::vector<std::byte> raw_bytes(const PickleGraph& graph, NodeId id) {
   const Node* node = &graph[id];
   bool latin = false;
-  if (node->kind == Node::call && graph.global(node->items[0]) == "_codecs encode") {
-    const auto& args = graph.sequence(node->items[1], "encoded bytes");
-    if (args.size() != 2) fail("[numpy] damaged: encoded bytes");
-    node = &graph[args[0]];
-    latin = true;
-  } else if (node->kind == Node::call && graph.global(node->items[0]).ends_with(" bytearray")) {
-    const auto& args = graph.sequence(node->items[1], "a bytearray");
+  if (node->kind == Node::call) {
+    std::string_view what = graph.global(node->items[0]);
+    const auto& args = graph.sequence(node->items[1], "an array's bytes");
+    if (what != "_codecs encode" && !what.ends_with(" bytearray") && !what.ends_with(" bytes"))
+      fail("[numpy] damaged: an array's bytes are {}", printable(what));
     if (args.empty()) return {};
-    return raw_bytes(graph, args[0]);
+    node = &graph[args[0]];
+    latin = args.size() == 2;
   }
   if (node->kind != Node::bytes && node->kind != Node::string)
     fail("[numpy] damaged: an array without data");
