@@ -17,6 +17,8 @@ void add_inspect(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_solve(CLI::App& app);
 void add_pretrain(CLI::App& app);
+void add_report(CLI::App& app);
+void add_selftest(CLI::App& app);
 void add_bench(CLI::App& app);
 
 }  // namespace trm::cli

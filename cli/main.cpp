@@ -16,6 +16,8 @@ int main(int argc, char** argv) {
   trm::cli::add_eval(app);
   trm::cli::add_solve(app);
   trm::cli::add_pretrain(app);
+  trm::cli::add_report(app);
+  trm::cli::add_selftest(app);
   trm::cli::add_bench(app);
   try {
     app.parse(argc, argv);

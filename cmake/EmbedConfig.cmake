@@ -8,6 +8,8 @@ foreach(file IN LISTS TRM_CONFIG_FILES)
   file(READ "config/${file}" text)
   string(APPEND TRM_EMBEDDED_ENTRIES "      {\"${file}\", R\"yaml(${text})yaml\"},\n")
 endforeach()
+file(READ cli/pages/report.html TRM_REPORT_PAGE)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS cli/pages/report.html)
 file(CONFIGURE OUTPUT "${CMAKE_BINARY_DIR}/generated/embedded_config.cpp" @ONLY CONTENT
 "// Made by cmake/EmbedConfig.cmake from config/.
 #include \"trm/train/embedded.h\"
@@ -18,6 +20,11 @@ const std::map<std::string, std::string>& embedded_configs() {
   static const std::map<std::string, std::string> configs = {
 @TRM_EMBEDDED_ENTRIES@  };
   return configs;
+}
+
+const std::string& report_template() {
+  static const std::string page = R\"page(@TRM_REPORT_PAGE@)page\";
+  return page;
 }
 
 }  // namespace trm

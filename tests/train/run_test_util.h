@@ -21,6 +21,12 @@ namespace fs = std::filesystem;
 /// A folder of its own for each test, with data/ inside: 4x4 Sudoku, 40 training and 10 test
 /// puzzles.
 class RunTest : public testing::Test {
+ public:
+  static std::string read(const fs::path& file) {
+    std::ifstream in(file, std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+
  protected:
   void SetUp() override {
     auto* info = testing::UnitTest::GetInstance()->current_test_info();
@@ -68,10 +74,6 @@ class RunTest : public testing::Test {
     int status = 0;  // exit code, or 128 + signal
     std::string out, err;
   };
-  static std::string read(const fs::path& file) {
-    std::ifstream in(file, std::ios::binary);
-    return {std::istreambuf_iterator<char>(in), {}};
-  }
   /// Starts `trm pretrain words…` in folder_, output in files beside it; `setup` runs in the child.
   pid_t start(const std::vector<std::string>& words, void (*setup)() = nullptr,
               const std::vector<std::pair<std::string, std::string>>& environment = {},

@@ -50,6 +50,9 @@ class Run {
   void save();
   void end_iteration(int64_t iteration);
   void evaluate_and_log();
+  bool out_of_time() const {
+    return config_.max_seconds && seconds_since(started_) >= *config_.max_seconds;
+  }
   double elapsed() const { return position_.elapsed + seconds_since(started_); }
 
   const RunRequest& request_;
@@ -161,12 +164,10 @@ void Run::resume() {
 
 std::optional<Ended> Run::ended() const {
   if (state_->step >= total_steps_) return Ended::finished;
-  if (ranks_.size() == 1 ? stop_.load() : asked_to_stop_) return Ended::asked;
+  if (ranks_.size() > 1 && asked_to_stop_) return out_of_time() ? Ended::max_seconds : Ended::asked;
+  if (ranks_.size() == 1 && stop_.load()) return Ended::asked;
   if (config_.max_steps && state_->step >= *config_.max_steps) return Ended::max_steps;
-  if (config_.max_seconds && ranks_.size() == 1 &&
-      seconds_since(started_) >= *config_.max_seconds) {
-    return Ended::max_seconds;
-  }
+  if (ranks_.size() == 1 && out_of_time()) return Ended::max_seconds;
   return std::nullopt;
 }
 
@@ -217,7 +218,7 @@ void Run::step(const Batch& batch) {
   auto gradients = begin_train_step(*state_, to_examples(batch), hyper_);
   auto& rows = gradients.puzzle_rows;
   auto identifiers = state_->carry.current.puzzle_identifiers;
-  mx::array stop(stop_.load() ? 1.0f : 0.0f);
+  mx::array stop(stop_.load() || out_of_time() ? 1.0f : 0.0f);
   auto report = mx::concatenate(
       {gradients.step.metrics, mx::reshape(gradients.step.loss, {1}), mx::reshape(stop, {1})});
   if (ranks_.size() > 1) {
