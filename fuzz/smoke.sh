@@ -11,7 +11,7 @@ if [ -z "$clang" ] || ! echo 'extern "C" int LLVMFuzzerTestOneInput(const unsign
   exit 0
 fi
 fuzz/build.sh
-for target in pickle zip legacy tar safetensors npy convert; do
+for target in pickle zip legacy tar safetensors npy convert data_npy data_json data_csv; do
   mkdir -p "build/fuzz/found/$target"
   log=build/fuzz/$target.log
   if ! "build/fuzz/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1500 -max_len=40000 \

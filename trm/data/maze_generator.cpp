@@ -75,14 +75,13 @@ TRM_INLINE void random_rows(LaneRandom& random, uint32_t wall, const Rows& insid
 
 /// Cells that lie at least `least` steps from `start`; {} when there are none.
 TRM_INLINE void far_cells(const Rows& open, int row, int column, int least, Rows& far) {
-  constexpr Lanes down = {8, 0, 1, 2, 3, 4, 5, 6}, up = {1, 2, 3, 4, 5, 6, 7, 8};
   const Lanes zero = {};
   Rows left = open, front = {};
   front.set_row(row, 1u << column);
   left.set_row(row, left.row(row) & ~(1u << column));
   for (int step = 1;; ++step) {
-    Lanes from_above = __builtin_shuffle(front.v[3], zero, down);
-    Lanes from_below = __builtin_shuffle(front.v[0], zero, up);
+    Lanes from_above = __builtin_shufflevector(front.v[3], zero, 8, 0, 1, 2, 3, 4, 5, 6);
+    Lanes from_below = __builtin_shufflevector(front.v[0], zero, 1, 2, 3, 4, 5, 6, 7, 8);
     Rows next;
     next.v[0] = from_above | front.v[1];
     next.v[1] = front.v[0] | front.v[2];

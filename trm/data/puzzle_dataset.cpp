@@ -85,7 +85,11 @@ PuzzleSet read_set(const path& folder, const std::string& name, const DatasetMet
 }  // namespace
 
 DatasetMetadata read_metadata(const path& file) {
-  auto json = read_json_file(file);
+  return parse_metadata(read_text_file(file, 1 << 20), file);
+}
+
+DatasetMetadata parse_metadata(const std::string& text, const path& file) {
+  auto json = parse_json(text, file.string());
   if (!json.is_object()) bad(file, "not a JSON object");
   constexpr int64_t most = INT32_MAX;
   DatasetMetadata m;

@@ -30,6 +30,8 @@ struct DatasetMetadata {
 /// Throws std::runtime_error with the file's name for a missing field, a wrong type or an
 /// impossible value.
 DatasetMetadata read_metadata(const std::filesystem::path& file);
+/// The same from the text of such a file; `file` is only named in errors.
+DatasetMetadata parse_metadata(const std::string& text, const std::filesystem::path& file);
 /// The text of dataset.json as the reference writes it, byte for byte.
 std::string metadata_text(const DatasetMetadata& metadata);
 
