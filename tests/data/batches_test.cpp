@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 
 #include "tests/data/data_test_util.h"
+#include "trm/io/sha256.h"
 
 namespace trm {
 namespace {
@@ -206,27 +207,40 @@ TEST(BatchesGolden, TrainingOrderIsTheReferences) {
   }
 }
 
-TEST(BatchesGolden, EvaluationIdentifiersAndPaddingAreTheReferences) {
-  if (!std::filesystem::exists(test::golden("batches")))
+std::string sum_of(const std::vector<int32_t>& values) {
+  return sha256_hex(
+      {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(int32_t)});
+}
+
+TEST(BatchesGolden, EvaluationBatchesAreTheReferences) {
+  if (!std::filesystem::exists(test::golden("batches"))) {
     GTEST_SKIP() << "needs ../shared/golden/batches";
-  auto g = nlohmann::json::parse(test::slurp(test::golden("batches/test_arc.json")));
-  test::TemporaryFolder dir;
-  test::write_golden_dataset("arc_small_a", dir.path);
-  PuzzleDataset data({dir.path}, "test");
-  EvalIterator it(data, g["global_batch_size"]);
-  for (auto& batch : g["batches"]) {
-    auto b = it.next();
-    ASSERT_TRUE(b);
-    EXPECT_EQ(b->puzzle_identifiers, batch["identifiers"].get<std::vector<int32_t>>());
-    EXPECT_EQ(b->global_rows, batch["effective"].get<int>());
   }
-  EXPECT_FALSE(it.next());
-  for (int rank = 0; rank < 2; ++rank) {
-    EvalIterator part(data, g["global_batch_size"], rank, 2);
-    for (auto& batch : g["two_replicas"][static_cast<size_t>(rank)]) {
-      EXPECT_EQ(part.next()->puzzle_identifiers, batch["identifiers"].get<std::vector<int32_t>>());
+  for (std::string name : {"test_arc", "test_sudoku"}) {
+    SCOPED_TRACE(name);
+    auto g = nlohmann::json::parse(test::slurp(test::golden("batches/" + name + ".json")));
+    test::TemporaryFolder dir;
+    test::write_golden_dataset(name == "test_arc" ? "arc_small_a" : "sudoku_seed0_aug3", dir.path);
+    PuzzleDataset data({dir.path}, "test");
+    auto compare = [&](EvalIterator& it, const nlohmann::json& batches) {
+      for (auto& batch : batches) {
+        auto b = it.next();
+        ASSERT_TRUE(b);
+        EXPECT_EQ(b->puzzle_identifiers, batch["identifiers"].get<std::vector<int32_t>>());
+        EXPECT_EQ(b->global_rows, batch["effective"].get<int>());
+        EXPECT_EQ(sum_of(b->inputs), batch["inputs_sha256_int32"].get<std::string>());
+        if (batch.contains("labels_sha256_int32")) {
+          EXPECT_EQ(sum_of(b->labels), batch["labels_sha256_int32"].get<std::string>());
+        }
+      }
+      EXPECT_FALSE(it.next());
+    };
+    EvalIterator whole(data, g["global_batch_size"]);
+    compare(whole, g["batches"]);
+    for (int rank = 0; rank < 2; ++rank) {
+      EvalIterator part(data, g["global_batch_size"], rank, 2);
+      compare(part, g["two_replicas"][static_cast<size_t>(rank)]);
     }
-    EXPECT_FALSE(part.next());
   }
 }
 
