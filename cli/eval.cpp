@@ -14,6 +14,7 @@
 #include "trm/eval/load_model.h"
 #include "trm/eval/sudoku_batches.h"
 #include "trm/io/atomic_file.h"
+#include "trm/ops/cpu/threads.h"
 
 namespace trm::cli {
 
@@ -24,7 +25,8 @@ struct Options {
   std::optional<std::string> dtype;
   std::optional<int64_t> limit;
   std::optional<int> steps;
-  int batch_size = 64;
+  int batch_size = 64, threads = 0;
+  bool early_stop = false;
   std::vector<std::string> overrides;
 };
 
@@ -67,6 +69,7 @@ nlohmann::json report(const Options& o, const Evaluation& e, double seconds) {
           {"lm_loss", e.metric(kLmLoss)},
           {"by_step", by_step},
           {"rows", e.rows},
+          {"steps_computed", static_cast<double>(e.row_steps) / std::max<double>(1, e.rows)},
           {"seconds", seconds}};
 }
 
@@ -86,6 +89,7 @@ void run(const Options& o) {
   if (o.csv.empty() == o.data.empty()) {
     throw CLI::ValidationError("trm eval needs either --data DIR or --csv FILE");
   }
+  if (o.threads > 0) ops::set_threads(o.threads);
   auto source = open_source(o);
   auto loaded = load_model(o.checkpoint, {o.overrides, source.cells, o.dtype});
   for (auto& note : loaded.notes) fmt::print(stderr, "note: {}\n", note);
@@ -97,6 +101,7 @@ void run(const Options& o) {
   bool terminal = isatty(STDERR_FILENO);
   EvaluateOptions options;
   options.steps = o.steps;
+  options.early_stop = o.early_stop;
   options.keep_preds = !o.save_preds.empty();
   options.on_batch = [&](int64_t rows) {
     if (terminal) {
@@ -139,6 +144,12 @@ void add_eval(CLI::App& app) {
   cmd->add_option("--limit", o->limit, "Only the first N puzzles")->check(CLI::PositiveNumber);
   cmd->add_option("--steps", o->steps, "ACT steps (default: the model's halt_max_steps)")
       ->check(CLI::PositiveNumber);
+  cmd->add_flag(
+      "--early-stop", o->early_stop,
+      "Leave a puzzle once q_halt > 0 and its answer did not change; faster, and a little\n"
+      "less accurate where the model would have changed its mind later");
+  cmd->add_option("--threads", o->threads, "CPU threads (default: the machine's)")
+      ->check(CLI::Range(1, 4096));
   cmd->add_option("--batch-size", o->batch_size, "Puzzles at a time")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

@@ -13,6 +13,7 @@
 #include "trm/eval/evaluate.h"
 #include "trm/eval/load_model.h"
 #include "trm/eval/sudoku_batches.h"
+#include "trm/ops/cpu/threads.h"
 
 namespace trm::cli {
 
@@ -23,7 +24,8 @@ struct Options {
   std::vector<std::string> arguments;  // puzzles, and overrides (with a '=')
   std::optional<std::string> dtype;
   std::optional<int> steps;
-  int batch_size = 64;
+  int batch_size = 64, threads = 0;
+  bool early_stop = false;
   bool json = false, grid = false, line = false;
 };
 
@@ -104,6 +106,7 @@ void print_steps(const Sudoku& question, const Evaluation& e, size_t row) {
 }
 
 void run(const Options& o) {
+  if (o.threads > 0) ops::set_threads(o.threads);
   std::vector<std::string> overrides, lines;
   for (auto& a : o.arguments) (a.find('=') == std::string::npos ? lines : overrides).push_back(a);
   if (lines.empty() || (lines.size() == 1 && lines[0] == "-")) {
@@ -129,6 +132,7 @@ void run(const Options& o) {
 
   EvaluateOptions options;
   options.steps = o.steps;
+  options.early_stop = o.early_stop;
   options.keep_preds = true;
   auto e = evaluate(
       loaded.model, [&] { return batches.next(); }, options);
@@ -175,6 +179,12 @@ void add_solve(CLI::App& app) {
       ->check(CLI::PositiveNumber);
   cmd->add_option("--dtype", o->dtype, "float32, bfloat16 or float16 (default: the model's)")
       ->check(CLI::IsMember({"float32", "bfloat16", "float16"}));
+  cmd->add_flag(
+      "--early-stop", o->early_stop,
+      "Leave a puzzle once q_halt > 0 and its answer did not change; faster, and a little\n"
+      "less accurate where the model would have changed its mind later");
+  cmd->add_option("--threads", o->threads, "CPU threads (default: the machine's)")
+      ->check(CLI::Range(1, 4096));
   cmd->add_option("--batch-size", o->batch_size, "Puzzles at a time")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

@@ -144,6 +144,12 @@ StepResult evaluate_step(const Model& model, const Carry& carry, const Examples&
   return {next, answer, judged.preds, judged.metrics, judged.loss};
 }
 
+mx::array step_metrics(const Model& model, const Answer& answer, const mx::array& labels,
+                       const mx::array& steps) {
+  auto all = mx::ones(steps.shape(), mx::bool_);
+  return judge(model, answer, labels, steps, all, std::nullopt).metrics;
+}
+
 Gradients train_gradients(const Model& model, const Carry& carry, const Examples& fresh,
                           const Exploration& exploration, int global_batch_size) {
   auto next = replace_halted(model, carry, fresh);

@@ -64,6 +64,11 @@ struct StepResult {
 /// q where transformers_baseline asks for act_inference).
 StepResult evaluate_step(const Model& model, const Carry& carry, const Examples& fresh);
 
+/// StepResult::metrics of these rows as if all of them halted now. answer, labels and steps as in
+/// StepResult and Carry.
+mx::array step_metrics(const Model& model, const Answer& answer, const mx::array& labels,
+                       const mx::array& steps);
+
 struct Gradients {
   StepResult step;
   Arrays weights;                        // of loss / global_batch_size, one a trainable(model)

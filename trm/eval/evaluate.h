@@ -13,6 +13,10 @@ struct EvaluateOptions {
   /// ACT steps to run; none: the model's halt_max_steps, as in training.
   std::optional<int> steps;
   bool keep_preds = false;
+  /// Leave a row once it is settled: q_halt > 0 and the same answer as the step before. Its later
+  /// steps repeat that one. Never used in the reference's evaluation; it can cost accuracy where
+  /// the model would have changed its mind.
+  bool early_stop = false;
   /// Called after each batch with the rows done so far; false ends the evaluation early.
   std::function<bool(int64_t rows)> on_batch;
 };
@@ -26,6 +30,7 @@ struct StepTotals {
 
 struct Evaluation {
   int64_t rows = 0;
+  int64_t row_steps = 0;  // steps computed, summed over rows: rows * steps without early_stop
   int cells = 0;
   /// Sums in the order of Metric, of the last step only: the reference's evaluation metrics.
   std::array<double, kMetricNames.size()> sums{};
