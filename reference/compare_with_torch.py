@@ -108,6 +108,8 @@ def same(a, b):
         return False
     if a.tobytes() == b.tobytes():
         return True
+    if a.dtype == bool:  # any byte but 0 is True; torch keeps the byte, we and NumPy write 1
+        return bool(((a.view(np.uint8) != 0) == (b.view(np.uint8) != 0)).all())
     # A NaN need not keep its payload when its type changed.
     if a.dtype.kind in "fc":
         na, nb = np.isnan(a), np.isnan(b)

@@ -256,6 +256,8 @@ void read_elements(const Tensor& t, uint64_t first, uint64_t count, void* out) {
   } else {
     gather(t, dims, first, count, data);
   }
+  if (t.dtype == DType::bool_)  // another byte than 0 and 1 is no bool to C++
+    for (uint64_t i = 0; i < count; ++i) data[i] = std::byte{data[i] != std::byte{0}};
   uint64_t parts = count * (item / part);
   if (t.swapped) {
     if (part == 2) swap_parts<uint16_t>(data, parts);

@@ -75,8 +75,13 @@ T at(const std::byte* p, uint64_t i) {
   return value;
 }
 
-/// The element as the tensor means it: byte order, conj and neg applied.
+/// The element as the tensor means it: byte order, conj and neg applied, true as 1.
 void mend(const Tensor& t, std::byte* p, uint64_t n) {
+  if (t.dtype == DType::bool_) {
+    std::replace_if(
+        p, p + n, [](std::byte b) { return b != std::byte{0}; }, std::byte{1});
+    return;
+  }
   const size_t item = size_of(t.dtype), part = info(t.dtype).part;
   for (uint64_t i = 0; i < n; ++i) {
     std::byte* e = p + i * item;
@@ -255,7 +260,8 @@ VerifyReport verify_conversion(const std::filesystem::path& input,
         if (current != &c.source->tensor) reader.emplace(*(current = &c.source->tensor));
         reader->read(c.first, c.n, in.data());
         const Tensor& t = c.source->tensor;
-        if (t.swapped || t.conjugate || t.negative) mend(t, in.data(), c.n);
+        if (t.swapped || t.conjugate || t.negative || t.dtype == DType::bool_)
+          mend(t, in.data(), c.n);
         c.output->storage.read((c.output->offset + c.first) * size_of(c.output->dtype), out.data(),
                                c.n * size_of(c.output->dtype));
         if (auto bad = first_difference(*c.source, c.first, in.data(), out.data(), c.n)) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -27,7 +28,8 @@ class ZipReader {
 
   const std::vector<ZipEntry>& entries() const { return entries_; }
   const ZipEntry* find(const std::string& name) const;
-  /// The record's bytes; a deflated one is inflated into memory within the limits.
+  /// The record's bytes; a deflated one is inflated into memory, within the limits, when it is
+  /// read.
   Region open(const ZipEntry& entry) const;
 
  private:
@@ -40,6 +42,7 @@ class ZipReader {
   std::vector<ZipEntry> entries_;
   std::vector<uint64_t> header_offsets_;
   std::map<std::string, size_t> by_name_;
+  std::shared_ptr<void> cache_;  // of inflated records
 };
 
 }  // namespace trm
