@@ -1,7 +1,7 @@
 # Thin: CMake does the work (see CMakePresets.json). `make demo` and `make test` install what is missing.
 JOBS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
-.PHONY: all setup build test demo clean
+.PHONY: all setup build test demo cuda clean
 all: build
 
 setup:
@@ -16,6 +16,12 @@ test: build
 
 demo: build
 	@scripts/demo.sh
+
+# The program for an NVIDIA GPU, in build/cuda. Compiles without one.
+cuda:
+	@scripts/setup.sh --cuda
+	@cmake --preset cuda >build/configure-cuda.log || { cat build/configure-cuda.log; exit 1; }
+	@cmake --build build/cuda -j $(JOBS)
 
 clean:
 	rm -rf build

@@ -1,6 +1,11 @@
 # MLX: one that find_package() finds (Homebrew, an own build, -DMLX_DIR=...), else the PyPI wheel,
 # installed once into build/mlx by scripts/setup.sh and shared by all presets.
-set(TRM_MLX_WHEEL "${CMAKE_SOURCE_DIR}/build/mlx" CACHE PATH "Folder that holds the MLX wheel")
+if(TRM_CUDA)
+  set(trm_mlx_folder mlx-cuda)
+else()
+  set(trm_mlx_folder mlx)
+endif()
+set(TRM_MLX_WHEEL "${CMAKE_SOURCE_DIR}/build/${trm_mlx_folder}" CACHE PATH "Folder that holds the MLX wheel")
 
 find_package(MLX CONFIG QUIET)
 if(NOT MLX_FOUND)

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Installs what a build needs and is missing: system packages (apt or Homebrew) and the MLX wheel
 # (into build/mlx, nothing outside the checkout). Asks for root only if a package is missing.
+# With --cuda also what `cmake --preset cuda` needs besides the CUDA toolkit 13 and cuDNN 9.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 MLX_VERSION=0.32.4
+CUDNN_FRONTEND_VERSION=1.32.0
 
 apt_packages=(g++ cmake make pkg-config python3 python3-pip libopenblas-pthread-dev libdnnl-dev
   libyaml-cpp-dev nlohmann-json3-dev libcli11-dev libfmt-dev libdeflate-dev libcurl4-openssl-dev
@@ -41,6 +43,19 @@ case "$(uname -s)" in
     exit 1
     ;;
 esac
+
+# The CUDA wheel holds all that a C++ program needs of MLX; CUDA's own libraries are the toolkit's.
+stamp=build/mlx-cuda/.version-$MLX_VERSION-$CUDNN_FRONTEND_VERSION
+if [ "${1:-}" = --cuda ] && [ ! -e "$stamp" ]; then
+  echo "setup: installing the MLX $MLX_VERSION CUDA wheel into build/mlx-cuda"
+  rm -rf build/mlx-cuda
+  mkdir -p build/mlx-cuda/cudnn_frontend
+  pip=(python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --no-deps)
+  "${pip[@]}" --target build/mlx-cuda "mlx-cuda-13==$MLX_VERSION"
+  "${pip[@]}" --target build/mlx-cuda/cudnn_frontend \
+    "nvidia-cudnn-frontend==$CUDNN_FRONTEND_VERSION"
+  touch "$stamp"
+fi
 
 # An MLX that CMake finds by itself goes first (Homebrew's, an own build).
 if [ -n "${MLX_DIR:-}" ] || { command -v brew >/dev/null && brew list mlx >/dev/null 2>&1; }; then

@@ -6,6 +6,14 @@
 
 #include "trm/ops/cpu/cpu.h"
 
+#ifdef TRM_CUDA
+#include "trm/ops/cuda/cuda_ops.h"
+#define TRM_TRY_CUDA(op, arguments, handled) \
+  if (fused_enabled() && cuda::handles_##op handled) return cuda::op arguments
+#else
+#define TRM_TRY_CUDA(op, arguments, handled)
+#endif
+
 namespace trm::ops {
 
 bool fused_enabled() {
@@ -23,12 +31,14 @@ mx::array linear(const mx::array& x, const mx::array& weight) {
 mx::array feed_forward(const mx::array& h, const mx::array& gate_up, const mx::array& down,
                        float eps) {
   if (fused_enabled() && cpu::takes(h)) return cpu::feed_forward(h, gate_up, down, eps);
+  TRM_TRY_CUDA(feed_forward, (h, gate_up, down, eps), (h, gate_up, down));
   return reference::feed_forward(h, gate_up, down, eps);
 }
 
 mx::array token_mixing(const mx::array& h, const mx::array& gate_up, const mx::array& down,
                        float eps) {
   if (fused_enabled() && cpu::takes(h)) return cpu::token_mixing(h, gate_up, down, eps);
+  TRM_TRY_CUDA(token_mixing, (h, gate_up, down, eps), (h, gate_up, down));
   return reference::token_mixing(h, gate_up, down, eps);
 }
 
@@ -37,6 +47,7 @@ mx::array attention(const mx::array& h, const mx::array& qkv, const mx::array& o
   if (fused_enabled() && cpu::takes(h) && cpu::takes_heads(o.shape(1) / heads)) {
     return cpu::attention(h, qkv, o, heads, rotary, eps);
   }
+  TRM_TRY_CUDA(attention, (h, qkv, o, heads, rotary, eps), (h, qkv, o, heads));
   return reference::attention(h, qkv, o, heads, rotary, eps);
 }
 

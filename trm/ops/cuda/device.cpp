@@ -1,0 +1,257 @@
+#include "trm/ops/cuda/device.h"
+
+#include <condition_variable>
+#include <list>
+#include <map>
+#include <mutex>
+#include <stdexcept>
+
+#include <cudaTypedefs.h>
+#include <fmt/format.h>
+
+#include "mlx/backend/cuda/cuda.h"
+
+namespace trm::ops::cuda {
+
+bool available() {
+  if (mx::default_device() != mx::Device::gpu) return false;
+  static const bool hopper = [] {
+    if (!mx::cu::is_available()) return false;
+    auto& device = mx::cu::device(mx::Device(mx::Device::gpu, 0));
+    return device.compute_capability_major() == 9 && device.compute_capability_minor() == 0;
+  }();
+  return hopper;
+}
+
+int processors() {
+  static const int count = [] {
+    int n = 0;
+    check(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, 0), "processors");
+    return n;
+  }();
+  return count;
+}
+
+namespace {
+
+using mx::cu::CudaBuffer;
+
+// Buffers keep their CudaBuffer, by whose address MLX orders readers and writers, so that a buffer
+// given out again is still ordered after its last use. Leaked at exit: arrays may outlive statics.
+// `size` is what was asked for: mx::contiguous copies an array whose buffer is much larger.
+struct PoolBuffer : CudaBuffer {
+  size_t capacity;
+};
+
+struct Pool {
+  std::mutex mutex;
+  std::condition_variable progress;
+  std::multimap<size_t, PoolBuffer*> free;
+  size_t bytes = 0;
+  int64_t issued = 0, finished = 0;  // recorded nodes
+};
+
+Pool& pool() {
+  static Pool* p = new Pool;
+  return *p;
+}
+
+size_t rounded(size_t bytes) {
+  size_t unit = bytes < (1u << 20) ? 512 : 1u << 21;
+  return (std::max<size_t>(bytes, 1) + unit - 1) / unit * unit;
+}
+
+void release(mx::allocator::Buffer buffer) {
+  auto* b = static_cast<PoolBuffer*>(static_cast<CudaBuffer*>(buffer.ptr()));
+  auto& p = pool();
+  std::lock_guard lock(p.mutex);
+  if (b->device >= 0) {
+    p.free.emplace(b->capacity, b);
+    p.progress.notify_all();
+    return;
+  }
+  // MLX moved it to memory that the host sees (somebody read it there) and freed ours.
+  p.bytes -= b->capacity;
+  cudaPointerAttributes attributes{};
+  if (cudaPointerGetAttributes(&attributes, b->data) == cudaSuccess) {
+    attributes.type == cudaMemoryTypeHost ? cudaFreeHost(b->data) : cudaFree(b->data);
+  }
+  delete b;
+}
+
+// MLX gives an operation's memory back when the device is done with it, and the host runs ahead of
+// the device. So before the pool grows, take() waits until no more than this many of our operations
+// are under way, which is enough to keep the device busy.
+constexpr int64_t kAhead = 48;
+
+CudaBuffer* take(size_t size, mx::cu::CommandEncoder& encoder) {
+  size_t bytes = rounded(size);
+  auto& p = pool();
+  std::unique_lock lock(p.mutex);
+  for (bool committed = false;;) {
+    auto found = p.free.lower_bound(bytes);
+    if (found != p.free.end() && found->first <= bytes + bytes / 4) {
+      auto* b = found->second;
+      b->size = size;
+      p.free.erase(found);
+      return b;
+    }
+    if (bytes < (1u << 20) || p.issued - p.finished <= kAhead) break;
+    if (!committed) {
+      lock.unlock();
+      encoder.commit();
+      lock.lock();
+      committed = true;
+      continue;  // things may have moved while the lock was open
+    }
+    p.progress.wait(lock);  // for a buffer given back, or an operation finished
+  }
+  void* data = nullptr;
+  encoder.device().make_current();
+  cudaError_t error = cudaMallocAsync(&data, bytes, encoder.stream());
+  if (error != cudaSuccess) {
+    cudaGetLastError();
+    throw std::runtime_error(fmt::format(
+        "[cuda] out of memory: {} MB more on top of {} MB; use a smaller global_batch_size",
+        bytes >> 20, p.bytes >> 20));
+  }
+  p.bytes += bytes;
+  return new PoolBuffer{{data, size, encoder.device().cuda_device()}, bytes};
+}
+
+}  // namespace
+
+size_t pool_bytes() {
+  auto& p = pool();
+  std::lock_guard lock(p.mutex);
+  return p.bytes;
+}
+
+void allocate(mx::array& out, mx::cu::CommandEncoder& encoder) {
+  out.set_data(mx::allocator::Data(mx::allocator::Buffer(take(out.nbytes(), encoder)), release));
+}
+
+void allocate_over(const mx::array& in, mx::array& out, mx::cu::CommandEncoder& encoder) {
+  if (in.data_shared_ptr().use_count() == 1 && in.nbytes() == out.nbytes() &&
+      in.flags().row_contiguous) {
+    out.copy_shared_buffer(in);
+  } else {
+    allocate(out, encoder);
+  }
+}
+
+void leave_empty(mx::array& out) {
+  out.set_data(mx::allocator::Data(mx::allocator::Buffer(nullptr), [](mx::allocator::Buffer) {}));
+}
+
+namespace {
+mx::array& scratch_buffer(mx::cu::CommandEncoder& encoder, size_t bytes) {
+  static auto* current = new mx::array(mx::zeros({0}, mx::uint8));
+  if (static_cast<size_t>(current->size()) < bytes) {
+    if (current->size() > 0) encoder.add_temporary(*current);  // until its last user is done
+    int blocks = static_cast<int>((bytes + (1u << 21) - 1) >> 21);
+    // Counted in 4-byte units: shapes are 32-bit.
+    *current = mx::array({blocks << 19}, mx::uint32, nullptr, {});
+    allocate(*current, encoder);
+    current->set_status(mx::array::Status::available);
+  }
+  return *current;
+}
+}  // namespace
+
+Scratch::Scratch(mx::cu::CommandEncoder& encoder, std::initializer_list<size_t> sizes)
+    : buffer_(mx::array(0)) {
+  size_t total = 0;
+  for (size_t size : sizes) {
+    offsets_.push_back(total);
+    total += (size + 1023) / 1024 * 1024;
+  }
+  buffer_ = scratch_buffer(encoder, total);
+}
+
+void record(mx::cu::CommandEncoder& encoder, const Arrays& inputs, const Arrays& outputs,
+            const Scratch* scratch, const std::function<void(cudaStream_t)>& launch) {
+  for (auto& a : inputs) encoder.set_input_array(a);
+  for (auto& a : outputs) encoder.set_output_array(a);
+  if (scratch) encoder.set_output_array(scratch->buffer());
+  {
+    auto capture = encoder.capture_context();
+    launch(encoder.stream());
+  }
+  auto& p = pool();
+  std::lock_guard lock(p.mutex);
+  ++p.issued;
+  encoder.add_completed_handler([&p] {
+    std::lock_guard lock(p.mutex);
+    ++p.finished;
+    p.progress.notify_all();
+  });
+}
+
+mx::array half_weight(mx::cu::CommandEncoder& encoder, const mx::array& master, int rows,
+                      int columns) {
+  struct Copy {
+    std::remove_cvref_t<decltype(master.data_shared_ptr())>
+        data;  // held, so that it stays as it is
+    int64_t offset;
+    mx::array half;
+  };
+  static std::mutex mutex;
+  static auto* copies = new std::list<Copy>;
+  std::lock_guard lock(mutex);
+  for (auto it = copies->begin(); it != copies->end(); ++it) {
+    if (it->data == master.data_shared_ptr() && it->offset == master.offset() &&
+        it->half.shape(0) == rows && it->half.shape(1) == columns) {
+      copies->splice(copies->begin(), *copies, it);
+      return copies->front().half;
+    }
+  }
+  mx::array half({rows, columns}, mx::bfloat16, nullptr, {});
+  allocate(half, encoder);
+  half.set_status(mx::array::Status::available);
+  record(encoder, {master}, {half}, nullptr, [&](cudaStream_t stream) {
+    cast_padded(pointer<float>(master), bits(half), master.shape(0), master.shape(1), rows, columns,
+                stream);
+  });
+  copies->push_front({master.data_shared_ptr(), master.offset(), half});
+  constexpr size_t most = 16;
+  if (copies->size() > most) {
+    encoder.add_temporary(copies->back().half);
+    copies->pop_back();
+  }
+  return half;
+}
+
+CUtensorMap tensor_map(const void* data, std::initializer_list<int64_t> shape,
+                       std::initializer_list<int> box) {
+  static const auto encode = [] {
+    void* f = nullptr;
+    cudaDriverEntryPointQueryResult found;
+    check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &f, 12000, cudaEnableDefault,
+                                           &found),
+          "cuTensorMapEncodeTiled");
+    return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(f);
+  }();
+  cuuint64_t sizes[3], strides[3];
+  cuuint32_t boxes[3], steps[3] = {1, 1, 1};
+  auto rank = static_cast<cuuint32_t>(shape.size());
+  cuuint64_t bytes = 2;
+  for (cuuint32_t i = 0; i < rank; ++i) {  // the copy engine counts from the innermost
+    sizes[i] = static_cast<cuuint64_t>(*(shape.end() - 1 - i));
+    boxes[i] = static_cast<cuuint32_t>(*(box.end() - 1 - i));
+    bytes *= sizes[i];
+    strides[i] = bytes;
+  }
+  CUtensorMap map;
+  CUresult result =
+      encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, rank, const_cast<void*>(data), sizes, strides,
+             boxes, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result != CUDA_SUCCESS) {
+    throw std::runtime_error(
+        fmt::format("[cuda] cuTensorMapEncodeTiled failed ({})", static_cast<int>(result)));
+  }
+  return map;
+}
+
+}  // namespace trm::ops::cuda

@@ -1,0 +1,72 @@
+// What our CUDA primitives share: device memory, recording into MLX's command graph, bfloat16
+// copies of the weights, descriptions of matrices for the tensor copy engine.
+#pragma once
+
+#include <functional>
+#include <initializer_list>
+
+#include <cuda.h>
+
+#include "mlx/backend/cuda/device.h"
+#include "trm/mlx.h"
+#include "trm/ops/cuda/kernels.h"
+
+namespace trm::ops::cuda {
+
+/// True where the kernels run: an NVIDIA GPU of compute capability 9.0 is the default device.
+bool available();
+int processors();
+
+/// Device memory for `out`, from a pool of ours that is never given back (MLX's own device
+/// allocation is not exported, and its public one is managed memory).
+void allocate(mx::array& out, mx::cu::CommandEncoder& encoder);
+
+/// The same, but over `in` where nobody else needs that: a chain of operations then runs in place.
+/// MLX itself does not reuse memory before the device is done with it. Only for an input that the
+/// op wrapped in mx::contiguous, so that its references tell.
+void allocate_over(const mx::array& in, mx::array& out, mx::cu::CommandEncoder& encoder);
+
+/// An output nobody asked for.
+void leave_empty(mx::array& out);
+
+/// Bytes the pool holds, used or free.
+size_t pool_bytes();
+
+template <class T>
+T* pointer(const mx::array& a) {
+  auto* buffer = static_cast<const mx::cu::CudaBuffer*>(a.buffer().ptr());
+  return reinterpret_cast<T*>(static_cast<char*>(buffer->data) + a.offset());
+}
+inline half* bits(const mx::array& a) { return pointer<half>(a); }
+
+/// Scratch memory that all our primitives share, one after the other: pieces of one buffer.
+class Scratch {
+ public:
+  Scratch(mx::cu::CommandEncoder& encoder, std::initializer_list<size_t> sizes);
+  template <class T>
+  T* piece(int i) const {
+    return reinterpret_cast<T*>(pointer<char>(buffer_) + offsets_[static_cast<size_t>(i)]);
+  }
+  const mx::array& buffer() const { return buffer_; }
+
+ private:
+  std::vector<size_t> offsets_;
+  mx::array buffer_;
+};
+
+/// Records what `launch` does on the stream it gets as one node of MLX's graph, after the writers
+/// of `inputs` and before the readers of `outputs`. Primitives that use `scratch` follow each
+/// other.
+void record(mx::cu::CommandEncoder& encoder, const Arrays& inputs, const Arrays& outputs,
+            const Scratch* scratch, const std::function<void(cudaStream_t)>& launch);
+
+/// The bfloat16 copy of a float32 matrix, (rows, columns) or zero-padded to that. Made once for
+/// each state of the weight: the copies of the last few weights are kept.
+mx::array half_weight(mx::cu::CommandEncoder& encoder, const mx::array& master, int rows,
+                      int columns);
+
+/// A row-major bfloat16 matrix (…, rows, columns) and the box that one copy moves.
+CUtensorMap tensor_map(const void* data, std::initializer_list<int64_t> shape,
+                       std::initializer_list<int> box);
+
+}  // namespace trm::ops::cuda
