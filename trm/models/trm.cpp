@@ -9,7 +9,8 @@ Latents TRM::recursion(const Latents& z, const mx::array& x, int cycles) const {
   }
   auto z_H = z[0], z_L = z[1];
   for (int c = 0; c < cycles; ++c) {
-    for (int i = 0; i < L_cycles; ++i) z_L = L_level(z_L, z_H + x, io.context);
+    auto injection = z_H + x;
+    for (int i = 0; i < L_cycles; ++i) z_L = L_level(z_L, injection, io.context);
     z_H = L_level(z_H, z_L, io.context);
   }
   return {z_H, z_L};

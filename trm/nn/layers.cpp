@@ -12,8 +12,28 @@ mx::array Linear::operator()(const mx::array& x) const {
   return bias ? y + mx::astype(*bias, x.dtype()) : y;
 }
 
+namespace {
+// Rows of a small table. MLX's gradient adds every token's row to the table by atomics, which on a
+// GPU wait for each other (many tokens, few rows); as a product with the one-hot ids they do not.
+mx::array rows_by_product(const mx::array& table, const mx::array& ids) {
+  auto take = [](const Arrays& in) { return Arrays{mx::take(in[0], in[1], 0)}; };
+  auto gradient = [](const Arrays& in, const Arrays& cotangents, const Arrays&) {
+    int rows = in[0].shape(0), width = in[0].shape(1);
+    auto one_hot = mx::astype(
+        mx::expand_dims(mx::arange(rows, in[1].dtype()), 1) == mx::reshape(in[1], {1, -1}),
+        cotangents[0].dtype());
+    return Arrays{mx::matmul(one_hot, mx::reshape(cotangents[0], {-1, width})),
+                  mx::zeros_like(in[1])};
+  };
+  return mx::custom_vjp(take, gradient)({table, ids})[0];
+}
+}  // namespace
+
 mx::array Embedding::operator()(const mx::array& ids, mx::Dtype dtype) const {
-  return mx::astype(mx::take(embedding_weight, ids, 0), dtype);
+  bool by_product = mx::default_device() == mx::Device::gpu && embedding_weight.shape(0) <= 64;
+  auto rows =
+      by_product ? rows_by_product(embedding_weight, ids) : mx::take(embedding_weight, ids, 0);
+  return mx::astype(rows, dtype);
 }
 
 mx::array Block::operator()(mx::array h, const BlockContext& context) const {
