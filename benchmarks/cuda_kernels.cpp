@@ -1,0 +1,213 @@
+// Times every CUDA kernel and library call of a layer at the sizes of the trainings, by events on
+// the device: cuda_kernels [filter]
+#include <algorithm>
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <cuda_runtime.h>
+#include <fmt/format.h>
+
+#include "trm/ops/cuda/device.h"
+#include "trm/ops/cuda/matmul.h"
+#include "trm/ops/cuda/sdpa.h"
+
+namespace {
+
+using namespace trm::ops::cuda;
+
+cudaStream_t stream;
+std::string filter;
+
+void* device_memory(size_t bytes, bool floats) {
+  static std::vector<uint16_t> halves;
+  static std::vector<float> singles;
+  if (halves.empty()) {
+    std::mt19937 random(1);
+    std::normal_distribution<float> normal;
+    for (int i = 0; i < 1 << 22; ++i) {
+      singles.push_back(normal(random) * 0.5f);
+      uint32_t bits;
+      std::memcpy(&bits, &singles.back(), 4);
+      halves.push_back(static_cast<uint16_t>(bits >> 16));
+    }
+  }
+  char* memory = nullptr;
+  check(cudaMalloc(&memory, bytes), "memory");
+  const void* from = floats ? static_cast<const void*>(singles.data()) : halves.data();
+  size_t piece = floats ? singles.size() * 4 : halves.size() * 2;
+  for (size_t at = 0; at < bytes; at += piece) {
+    check(cudaMemcpy(memory + at, from, std::min(piece, bytes - at), cudaMemcpyHostToDevice),
+          "fill");
+  }
+  return memory;
+}
+
+half* halves(int64_t count) {
+  return static_cast<half*>(device_memory(static_cast<size_t>(count) * 2, false));
+}
+float* floats(int64_t count) {
+  return static_cast<float*>(device_memory(static_cast<size_t>(count) * 4, true));
+}
+
+// gflop and megabytes as counted by hand, for the rates.
+void time(const std::string& name, double gflop, double megabytes,
+          const std::function<void()>& run) {
+  if (name.find(filter) == std::string::npos) return;
+  cudaEvent_t begin, end;
+  check(cudaEventCreate(&begin), "event");
+  check(cudaEventCreate(&end), "event");
+  std::vector<float> times;
+  for (int i = 0; i < 14; ++i) {
+    check(cudaEventRecord(begin, stream), "event");
+    for (int j = 0; j < 4; ++j) run();
+    check(cudaEventRecord(end, stream), "event");
+    check(cudaEventSynchronize(end), name.c_str());
+    float ms = 0;
+    check(cudaEventElapsedTime(&ms, begin, end), "event");
+    if (i >= 4) times.push_back(ms / 4);
+  }
+  std::nth_element(times.begin(), times.begin() + 5, times.end());
+  fmt::print("{:<34} {:7.4f} ms", name, times[5]);
+  if (gflop > 0) fmt::print(" {:6.0f} TFLOP/s", gflop / times[5]);
+  if (megabytes > 0) fmt::print(" {:6.2f} TB/s", megabytes / times[5] / 1e3);
+  fmt::print("\n");
+  std::fflush(stdout);
+}
+
+void layer(const char* what, int batch, int tokens) {
+  int64_t rows = static_cast<int64_t>(batch) * tokens;
+  constexpr int width = 512, inner = 1536;
+  double mrows = static_cast<double>(rows) / 1e6;
+  auto gflop = [&](double a, double b) { return mrows * a * b * 2 / 1e3; };  // of a rows x a x b
+  auto mb = [&](double columns) { return mrows * columns * 2; };             // bfloat16
+  auto name = [&](const char* kernel) { return fmt::format("{} {}", what, kernel); };
+  auto *x = halves(rows * width), *y = halves(rows * width), *ds = halves(rows * width);
+  auto *p = halves(rows * inner), *dp = halves(rows * inner);
+  auto *gu = halves(rows * 2 * inner), *dgu = halves(rows * 2 * inner);
+  auto* r = floats(rows);
+  auto *wgu = halves(2 * inner * width), *wd = halves(width * inner);
+  auto *dwgu = floats(2 * inner * width), *dwd = floats(width * inner);
+  auto* work = device_memory(kMatmulScratch, false);
+
+  SwigluMaps maps{tensor_map(x, {rows, width}, {128, 64}),
+                  tensor_map(wgu, {2 * inner, width}, {64, 64}),
+                  tensor_map(p, {rows, inner}, {64, 64})};
+  int n = static_cast<int>(rows);
+  time(name("swiglu"), gflop(width, 2 * inner), mb(width + inner),
+       [&] { swiglu(maps, n, inner, nullptr, processors(), stream); });
+  time(name("swiglu saving"), gflop(width, 2 * inner), mb(width + 3 * inner),
+       [&] { swiglu(maps, n, inner, gu, processors(), stream); });
+  time(name("down + residual"), gflop(width, inner), mb(inner + 2 * width), [&] {
+    matmul(rows, width, inner, {p}, {wd, true}, x, y, false, work, stream);
+  });
+  time(name("rms"), 0, mb(2 * width), [&] { rms_rows(y, r, rows, width, 1e-5f, stream); });
+  time(name("rms backward"), 0, mb(3 * width),
+       [&] { rms_rows_backward(y, x, r, ds, rows, width, stream); });
+  SwigluGradientMaps gradient{tensor_map(ds, {rows, width}, {128, 64}),
+                              tensor_map(wd, {width, inner}, {64, 64})};
+  time(name("swiglu gradient"), gflop(width, inner), mb(width + 5 * inner), [&] {
+    swiglu_gradient(gradient, {gu, dgu, p}, rows, inner, processors(), stream);
+  });
+  time(name("dh"), gflop(width, 2 * inner), mb(2 * inner + 2 * width),
+       [&] { matmul(rows, width, 2 * inner, {dgu}, {wgu}, ds, y, false, work, stream); });
+  time(name("dgate_up"), gflop(width, 2 * inner), mb(2 * inner + width), [&] {
+    matmul(2 * inner, width, rows, {dgu, true}, {x}, nullptr, dwgu, true, work, stream);
+  });
+  time(name("ddown"), gflop(width, inner), mb(inner + width), [&] {
+    matmul(width, inner, rows, {ds, true}, {p}, nullptr, dwd, true, work, stream);
+  });
+
+  // Attention: 8 heads of 64.
+  SdpaShape shape{batch, tokens, 8, 64};
+  double sdpa_gflop = static_cast<double>(batch) * 8 * tokens * tokens * 64 * 4 / 1e9;
+  auto* stats = floats(rows * 8);
+  auto *cos = floats(tokens * 32), *sin = floats(tokens * 32);
+  auto* sdpa_work = device_memory(std::max({sdpa_scratch(shape, false), sdpa_scratch(shape, true),
+                                            sdpa_backward_scratch(shape), size_t{1}}),
+                                  false);
+  time(name("qkv"), gflop(width, 3 * width), mb(4 * width), [&] {
+    matmul(rows, 3 * width, width, {x}, {wgu, true}, nullptr, p, false, work, stream);
+  });
+  ProjectionMaps projection{tensor_map(x, {rows, width}, {128, 64}),
+                            tensor_map(wgu, {3 * width, width}, {128, 64}),
+                            tensor_map(p, {rows, 3 * width}, {64, 64})};
+  time(name("qkv rotated"), gflop(width, 3 * width), mb(4 * width),
+       [&] { project_qkv(projection, cos, sin, n, tokens, 3 * width, processors(), stream); });
+  auto tokens_map = [&](const half* data, int columns, int box) {
+    return tensor_map(data, {batch, tokens, columns}, {1, box, 64});
+  };
+  LongAttentionMaps attention{tokens_map(dp, 3 * width, 64), tokens_map(dp, 3 * width, 96),
+                              tokens_map(y, width, 64)};
+  time(name("long attention"), sdpa_gflop, mb(4 * width),
+       [&] { long_attention(attention, stats, batch, tokens, 8, processors(), stream); });
+  time(name("rotate"), 0, mb(4 * width),
+       [&] { rotate(dp, cos, sin, rows, tokens, 8, 64, false, stream); });
+  time(name("sdpa"), sdpa_gflop, mb(4 * width),
+       [&] { sdpa(shape, dp, y, nullptr, sdpa_work, stream); });
+  time(name("sdpa saving"), sdpa_gflop, mb(4 * width),
+       [&] { sdpa(shape, dp, y, stats, sdpa_work, stream); });
+  time(name("o + residual"), gflop(width, width), mb(3 * width), [&] {
+    matmul(rows, width, width, {y}, {wd, true}, x, ds, false, work, stream);
+  });
+  time(name("dmixed"), gflop(width, width), mb(2 * width),
+       [&] { matmul(rows, width, width, {ds}, {wd}, nullptr, x, false, work, stream); });
+  time(name("do"), gflop(width, width), mb(2 * width), [&] {
+    matmul(width, width, rows, {ds, true}, {y}, nullptr, dwd, true, work, stream);
+  });
+  time(name("sdpa backward"), 2.5 * sdpa_gflop, mb(8 * width),
+       [&] { sdpa_backward(shape, dp, y, stats, x, p, sdpa_work, stream); });
+  time(name("attention dh"), gflop(width, 3 * width), mb(5 * width),
+       [&] { matmul(rows, width, 3 * width, {p}, {wgu}, ds, y, false, work, stream); });
+  time(name("dqkv"), gflop(width, 3 * width), mb(4 * width), [&] {
+    matmul(3 * width, width, rows, {p, true}, {x}, nullptr, dwgu, true, work, stream);
+  });
+
+  if (tokens <= kTokensMax) {
+    auto map = [&](const half* data, int columns, int box) {
+      return tensor_map(data, {batch, tokens, columns}, {1, box, 64});
+    };
+    ShortAttentionMaps maps{map(dp, 3 * width, kTokensPadded), map(y, width, kTokensPadded),
+                            map(x, width, kTokensPadded), map(p, 3 * width, 64)};
+    time(name("short attention"), sdpa_gflop, mb(4 * width),
+         [&] { short_attention(maps, stats, batch, tokens, 8, stream); });
+    time(name("short attention backward"), 2.5 * sdpa_gflop, mb(8 * width),
+         [&] { short_attention_backward(maps, cos, sin, stats, batch, tokens, 8, stream); });
+    constexpr int inner_t = 512;
+    auto columns = [&](const half* data) {
+      return tensor_map(data, {batch, tokens, width}, {1, kTokensPadded, 64});
+    };
+    TokenMaps t{tensor_map(wgu, {2 * inner_t, kGateUpPadded}, {64, 64}),
+                tensor_map(wd, {kTokensPadded, inner_t}, {kTokensPadded, 64}), columns(x),
+                columns(y), columns(ds)};
+    auto* partial = floats(2 * kTokenSplits * 3 * inner_t * kTokensMax);
+    auto* scales = floats(static_cast<int64_t>(batch) * width);
+    time(name("token forward"), gflop(width, 3 * inner_t), mb(2 * width), [&] {
+      token_mixing(t, nullptr, batch, tokens, width, inner_t, 1e-5f, processors(), stream);
+    });
+    time(name("token rms backward"), 0, mb(3 * width),
+         [&] { rms_tokens_backward(y, x, scales, ds, batch, tokens, width, stream); });
+    time(name("token input gradient"), gflop(width, 5 * inner_t), mb(3 * width),
+         [&] { token_mixing_input_gradient(t, batch, width, inner_t, processors(), stream); });
+    time(name("token weight gradient"), gflop(width, 6 * inner_t), mb(2 * width),
+         [&] { token_mixing_weight_gradient(t, partial, batch, width, inner_t, stream); });
+    time(name("token sum"), 0, 0,
+         [&] { token_mixing_sum_partials(partial, dwgu, dwd, tokens, inner_t, stream); });
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc > 1) filter = argv[1];
+  check(cudaStreamCreate(&stream), "stream");
+  auto* from = halves(int64_t{1} << 30);
+  auto* to = halves(int64_t{1} << 30);
+  time("copy of 2 GB", 0, 4295,
+       [&] { cudaMemcpyAsync(to, from, size_t{1} << 31, cudaMemcpyDeviceToDevice, stream); });
+  check(cudaFree(from), "free");
+  check(cudaFree(to), "free");
+  layer("sudoku", 768, 97);
+  layer("maze", 192, 916);
+}
