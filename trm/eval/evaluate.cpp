@@ -151,6 +151,9 @@ Evaluation evaluate(const Model& model, const std::function<std::optional<Batch>
       }
       count(total, step, rows, options.keep_preds);
     }
+    for (int row = 0; options.on_answer && row < batch->rows; ++row) {
+      options.on_answer(*batch, row, rows[row].preds.data(), rows[row].q_halt);
+    }
     total.rows += batch->rows;
     if (options.on_batch && !options.on_batch(total.rows)) break;
   }

@@ -17,6 +17,8 @@ struct EvaluateOptions {
   /// steps repeat that one. Never used in the reference's evaluation; it can cost accuracy where
   /// the model would have changed its mind.
   bool early_stop = false;
+  /// Called with the last answer of each row of data: preds (cells).
+  std::function<void(const Batch& batch, int row, const int32_t* preds, float q_halt)> on_answer;
   /// Called after each batch with the rows done so far; false ends the evaluation early.
   std::function<bool(int64_t rows)> on_batch;
 };

@@ -54,6 +54,34 @@ void save_outputs(const std::filesystem::path& file, const std::vector<std::stri
   save_npz(file, arrays);
 }
 
+std::vector<ArcVoting> make_evaluators(const PretrainConfig& config, int processes,
+                                       const std::function<void(const std::string&)>& notice) {
+  std::vector<ArcVoting> out;
+  if (config.evaluators.empty()) return out;
+  auto& paths = config.data_paths_test.empty() ? config.data_paths : config.data_paths_test;
+  std::filesystem::path data = paths.front();
+  if (paths.size() != 1 || !std::filesystem::exists(data / "test_puzzles.json")) {
+    notice(
+        fmt::format("evaluators: ARC voting needs one data set with test_puzzles.json, which {} is "
+                    "not; pass evaluators=\"[]\" where it is not wanted",
+                    data.string()));
+    return out;
+  }
+  if (processes > 1) {
+    notice(
+        "evaluators: ARC voting is not done by several processes; `trm eval` scores a checkpoint");
+    return out;
+  }
+  for (auto& e : config.evaluators) {
+    ArcVotingOptions options;
+    options.pooled = e.aggregated_voting;
+    options.attempts = static_cast<int>(e.submission_K);
+    options.pass_at.assign(e.pass_Ks.begin(), e.pass_Ks.end());
+    out.emplace_back(data, options);
+  }
+  return out;
+}
+
 std::string not_finite_message(const TrainState& state, int64_t step, double loss,
                                int64_t saved_step) {
   std::vector<std::string> bad;

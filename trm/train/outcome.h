@@ -2,11 +2,14 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "trm/data/puzzle_dataset.h"
+#include "trm/eval/arc_voting.h"
 #include "trm/eval/evaluate.h"
+#include "trm/train/config.h"
 #include "trm/train/ranks.h"
 #include "trm/train/train_step.h"
 
@@ -19,6 +22,11 @@ void check_outputs(const std::vector<std::string>& names);
 /// puzzle_identifiers, preds (steps, rows, cells), q_halt_logits (steps, rows).
 void save_outputs(const std::filesystem::path& file, const std::vector<std::string>& names,
                   const PuzzleDataset& test, const Evaluation& evaluation);
+
+/// The ARC evaluators of a run; none, with a notice that says why, where its data have no
+/// test_puzzles.json or several processes share the evaluation.
+std::vector<ArcVoting> make_evaluators(const PretrainConfig& config, int processes,
+                                       const std::function<void(const std::string&)>& notice);
 
 /// "loss is nan at step N", the tensors that are not finite, and the last good checkpoint.
 std::string not_finite_message(const TrainState& state, int64_t step, double loss,

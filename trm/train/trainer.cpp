@@ -10,8 +10,10 @@
 #include <fmt/ranges.h>
 
 #include "trm/checkpoint/checkpoint.h"
+#include "trm/eval/arc_voting.h"
 #include "trm/eval/evaluate.h"
 #include "trm/io/atomic_file.h"
+#include "trm/train/event_file.h"
 #include "trm/train/outcome.h"
 #include "trm/train/prefetch.h"
 #include "trm/train/run_folder.h"
@@ -50,6 +52,7 @@ class Run {
   void save();
   void end_iteration(int64_t iteration);
   void evaluate_and_log();
+  void log(const MetricsLine& line) const;
   bool out_of_time() const {
     return config_.max_seconds && seconds_since(started_) >= *config_.max_seconds;
   }
@@ -64,11 +67,13 @@ class Run {
 
   std::unique_ptr<RunFolder> folder_;  // on the first process, as the log
   std::unique_ptr<MetricsLog> log_;
+  std::unique_ptr<EventFile> events_;  // with config_.tensorboard
   RunData data_;
   Hyperparameters hyper_;
   int64_t total_steps_ = 0, iterations_ = 0, saved_step_ = -1;
   std::optional<TrainState> state_;
-  RunPosition position_;  // elapsed: before this process started
+  std::vector<ArcVoting> voting_;  // one for each of config_.evaluators
+  RunPosition position_;           // elapsed: before this process started
   std::optional<Pending> pending_;
   bool asked_to_stop_ = false;
   Clock::time_point started_ = Clock::now();
@@ -101,6 +106,8 @@ Run::Run(const RunRequest& request, const Ranks& ranks, Observer& observer,
                     "lower global_batch_size",
                     config_.epochs, data_.train->groups(), config_.global_batch_size));
   }
+  voting_ = make_evaluators(config_, ranks_.size(),
+                            [&](const std::string& text) { observer_.notice(text); });
   hyper_ = hyperparameters(config_, total_steps_, ranks_);
   open_folder();
 
@@ -180,6 +187,7 @@ RunResult Run::train() {
     std::optional<int64_t> keep;
     if (request_.resume) keep = state_->step;
     log_ = std::make_unique<MetricsLog>(folder_->metrics(), keep);
+    if (config_.tensorboard) events_ = std::make_unique<EventFile>(folder_->path());
   }
   if (saved_step_ != state_->step || !folder_ || !exists(folder_->weights(state_->step))) {
     saved_step_ = -1;
@@ -267,8 +275,13 @@ void Run::finish_pending() {
     line.values.emplace_back("train/examples_per_second",
                              static_cast<double>(config_.global_batch_size) / pending.seconds);
   }
-  if (log_) log_->append(line);
+  log(line);
   observer_.stepped(line);
+}
+
+void Run::log(const MetricsLine& line) const {
+  if (log_) log_->append(line);
+  if (events_) events_->append(line);
 }
 
 void Run::save() {
@@ -308,6 +321,15 @@ void Run::evaluate_and_log() {
       std::min(data_.test->examples(), config_.max_eval_examples.value_or(data_.test->examples()));
   EvaluateOptions options;
   options.keep_preds = !config_.eval_save_outputs.empty();
+  for (auto& arc : voting_) arc.begin_round();
+  if (!voting_.empty()) {
+    options.on_answer = [&](const Batch& batch, int row, const int32_t* preds, float q_halt) {
+      auto* inputs = batch.inputs.data() + static_cast<size_t>(row) * batch.seq_len;
+      for (auto& arc : voting_) {
+        arc.add(batch.puzzle_identifiers[static_cast<size_t>(row)], inputs, preds, q_halt);
+      }
+    };
+  }
   options.on_batch = [&](int64_t done) {
     observer_.evaluating(std::min(rows, done * ranks_.size()), rows);
     return true;
@@ -325,7 +347,15 @@ void Run::evaluate_and_log() {
     line.values.emplace_back(fmt::format("eval/{}", kMetricNames[i]),
                              i == kCount ? value : value / asked);
   }
-  if (log_) log_->append(line);
+  for (auto& arc : voting_) {
+    auto scores = arc.scores();
+    for (auto& [k, value] : scores.pass_at) {
+      line.values.emplace_back(fmt::format("ARC/pass@{}", k), value);
+    }
+    write_file_atomically(folder_->path() / fmt::format("step_{}_submission.json", state_->step),
+                          scores.submission);
+  }
+  log(line);
   if (folder_ && options.keep_preds) {
     save_outputs(folder_->path() / fmt::format("step_{}_preds.npz", state_->step),
                  config_.eval_save_outputs, *data_.test, result);
