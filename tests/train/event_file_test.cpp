@@ -29,7 +29,7 @@ TEST(EventFile, RecordsScalars) {
   auto event = record(version.size() + 16);
   EXPECT_EQ(event[0], '\x09');
   EXPECT_EQ(event.substr(9), std::string("\x10\xac\x02"  // step 300
-                                         "\x2a\x18"      // summary of 24 bytes
+                                         "\x2a\x16"      // summary of 22 bytes
                                          "\x0a\x0a\x0a\x03"
                                          "a/b\x15\x00\x00\x00\x3f"  // 0.5
                                          "\x0a\x08\x0a\x01"
