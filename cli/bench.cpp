@@ -52,7 +52,7 @@ double flop_of_network(const Model& model) {
   if (c.mlp_t) {
     flop += 6 * L * D * swiglu_inner(model.tokens(), c.expansion);
   } else {
-    double width = c.hidden_size / c.num_heads * c.num_heads;
+    int width = c.hidden_size / c.num_heads * c.num_heads;
     flop += 8 * L * D * width + 4 * L * L * width;
   }
   return c.L_layers * flop;
