@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 MLX_VERSION=0.32.4
 CUDNN_FRONTEND_VERSION=1.32.0
 
-apt_packages=(g++ cmake make pkg-config python3 python3-pip libopenblas-pthread-dev libdnnl-dev
+apt_packages=(g++ cmake make pkg-config python3 python3-pip libopenblas-pthread-dev
   libyaml-cpp-dev nlohmann-json3-dev libcli11-dev libfmt-dev libdeflate-dev libcurl4-openssl-dev
   libgtest-dev libgmock-dev libbenchmark-dev)
 
