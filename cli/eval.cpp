@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "cli/run_options.h"
 #include "trm/checkpoint/checkpoint.h"
 #include "trm/data/batches.h"
 #include "trm/eval/evaluate.h"
@@ -20,13 +21,9 @@ namespace trm::cli {
 
 namespace {
 
-struct Options {
+struct Options : RunOptions {
   std::string checkpoint, data, csv, split = "test", json, save_preds;
-  std::optional<std::string> dtype;
   std::optional<int64_t> limit;
-  std::optional<int> steps;
-  int batch_size = 64, threads = 0;
-  bool early_stop = false;
   std::vector<std::string> overrides;
 };
 
@@ -142,19 +139,7 @@ void add_eval(CLI::App& app) {
   cmd->add_option("--csv", o->csv, "Sudoku CSV file (source,question,answer,rating)");
   cmd->add_option("--split", o->split, "Split of --data")->capture_default_str();
   cmd->add_option("--limit", o->limit, "Only the first N puzzles")->check(CLI::PositiveNumber);
-  cmd->add_option("--steps", o->steps, "ACT steps (default: the model's halt_max_steps)")
-      ->check(CLI::PositiveNumber);
-  cmd->add_flag(
-      "--early-stop", o->early_stop,
-      "Leave a puzzle once q_halt > 0 and its answer did not change; faster, and a little\n"
-      "less accurate where the model would have changed its mind later");
-  cmd->add_option("--threads", o->threads, "CPU threads (default: the machine's)")
-      ->check(CLI::Range(1, 4096));
-  cmd->add_option("--batch-size", o->batch_size, "Puzzles at a time")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  cmd->add_option("--dtype", o->dtype, "float32, bfloat16 or float16 (default: the model's)")
-      ->check(CLI::IsMember({"float32", "bfloat16", "float16"}));
+  add_run_options(*cmd, *o);
   cmd->add_option("--json", o->json, "Write the result to this file");
   cmd->add_option("--save-preds", o->save_preds,
                   "Write preds (steps, puzzles, cells) and q_halt_logits to this .npz file");

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "cli/run_options.h"
 #include "trm/eval/evaluate.h"
 #include "trm/eval/load_model.h"
 #include "trm/eval/sudoku_batches.h"
@@ -19,13 +20,9 @@ namespace trm::cli {
 
 namespace {
 
-struct Options {
+struct Options : RunOptions {
   std::string checkpoint;
   std::vector<std::string> arguments;  // puzzles, and overrides (with a '=')
-  std::optional<std::string> dtype;
-  std::optional<int> steps;
-  int batch_size = 64, threads = 0;
-  bool early_stop = false;
   bool json = false, grid = false, line = false;
 };
 
@@ -175,19 +172,7 @@ void add_solve(CLI::App& app) {
       "puzzle", o->arguments,
       "Sudoku of 16, 36 or 81 characters, '.' or 0 for a blank; none or '-': one a line "
       "on stdin; arch.KEY=VALUE overrides the architecture");
-  cmd->add_option("--steps", o->steps, "ACT steps (default: the model's halt_max_steps)")
-      ->check(CLI::PositiveNumber);
-  cmd->add_option("--dtype", o->dtype, "float32, bfloat16 or float16 (default: the model's)")
-      ->check(CLI::IsMember({"float32", "bfloat16", "float16"}));
-  cmd->add_flag(
-      "--early-stop", o->early_stop,
-      "Leave a puzzle once q_halt > 0 and its answer did not change; faster, and a little\n"
-      "less accurate where the model would have changed its mind later");
-  cmd->add_option("--threads", o->threads, "CPU threads (default: the machine's)")
-      ->check(CLI::Range(1, 4096));
-  cmd->add_option("--batch-size", o->batch_size, "Puzzles at a time")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  add_run_options(*cmd, *o);
   cmd->add_flag("--json", o->json, "One JSON object a line, with the answer of every step");
   cmd->add_flag("--grid", o->grid, "Draw the grid also where the output is no terminal");
   cmd->add_flag("--line", o->line, "One line a puzzle also on a terminal");
