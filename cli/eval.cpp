@@ -11,9 +11,10 @@
 #include "cli/run_options.h"
 #include "trm/checkpoint/checkpoint.h"
 #include "trm/data/batches.h"
+#include "trm/data/sudoku_dataset.h"
 #include "trm/eval/evaluate.h"
 #include "trm/eval/load_model.h"
-#include "trm/eval/sudoku_batches.h"
+#include "trm/eval/row_batches.h"
 #include "trm/io/atomic_file.h"
 #include "trm/ops/cpu/threads.h"
 
@@ -36,9 +37,11 @@ struct Source {
 
 Source open_source(const Options& o) {
   if (!o.csv.empty()) {
-    std::vector<SudokuPair> pairs;
-    for (auto& row : read_sudoku_csv(o.csv, std::nullopt, o.limit)) pairs.push_back(row.pair);
-    auto batches = std::make_shared<SudokuBatches>(std::move(pairs), o.batch_size);
+    std::vector<PuzzleRow> puzzles;
+    for (auto& row : read_sudoku_csv(o.csv, std::nullopt, o.limit)) {
+      puzzles.push_back(puzzle_row(row.pair));
+    }
+    auto batches = std::make_shared<RowBatches>(std::move(puzzles), o.batch_size);
     return {[batches] { return batches->next(); }, batches->rows(), batches->cells()};
   }
   auto data = std::make_shared<PuzzleDataset>(std::vector<std::filesystem::path>{o.data}, o.split);
@@ -98,7 +101,7 @@ void run(const Options& o) {
   bool terminal = isatty(STDERR_FILENO);
   EvaluateOptions options;
   options.steps = o.steps;
-  options.early_stop = o.early_stop;
+  options.halt = o.halt;
   options.keep_preds = !o.save_preds.empty();
   options.on_batch = [&](int64_t rows) {
     if (terminal) {

@@ -6,13 +6,15 @@
 
 #include <CLI/CLI.hpp>
 
+#include "trm/eval/evaluate.h"
+
 namespace trm::cli {
 
 struct RunOptions {
   std::optional<std::string> dtype;
   std::optional<int> steps;
   int batch_size = 64, threads = 0;  // threads 0: the machine's
-  bool early_stop = false;
+  Halt halt = Halt::none;
 };
 
 /// Adds them to `command`; `options` must outlive the parsing.

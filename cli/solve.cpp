@@ -13,7 +13,7 @@
 #include "cli/run_options.h"
 #include "trm/eval/evaluate.h"
 #include "trm/eval/load_model.h"
-#include "trm/eval/sudoku_batches.h"
+#include "trm/eval/row_batches.h"
 #include "trm/ops/cpu/threads.h"
 
 namespace trm::cli {
@@ -114,22 +114,24 @@ void run(const Options& o) {
     lines = read_lines(std::cin);
   }
   std::vector<SudokuPair> pairs;
+  std::vector<PuzzleRow> puzzles;
   for (size_t i = 0; i < lines.size(); ++i) {
     try {
       auto puzzle = parse(lines[i]);
       pairs.push_back({puzzle, puzzle});
+      puzzles.push_back(puzzle_row(pairs.back()));
     } catch (const std::invalid_argument& e) {
       throw std::invalid_argument(fmt::format("puzzle {}: {}", i + 1, e.what()));
     }
   }
   if (pairs.empty()) throw std::invalid_argument("[solve] no puzzle on stdin");
-  SudokuBatches batches(pairs, o.batch_size);
+  RowBatches batches(puzzles, o.batch_size);
   auto loaded = load_model(o.checkpoint, {overrides, batches.cells(), o.dtype});
   for (auto& note : loaded.notes) fmt::print(stderr, "note: {}\n", note);
 
   EvaluateOptions options;
   options.steps = o.steps;
-  options.early_stop = o.early_stop;
+  options.halt = o.halt;
   options.keep_preds = true;
   auto e = evaluate(
       loaded.model, [&] { return batches.next(); }, options);

@@ -75,8 +75,7 @@ Judged judge(const Model& model, const Answer& answer, const mx::array& labels,
   auto exact = right_count == asked_count;
   auto valid = mx::logical_and(halted, asked_count > mx::array(0));
 
-  auto per_token = token_loss(model.config.loss, answer.logits, labels, kIgnoreLabel);
-  auto lm_loss = mx::sum(mx::sum(per_token, -1) / divisor);
+  auto lm_loss = mx::sum(row_lm_loss(model, answer, labels));
   auto exact_f = mx::astype(exact, mx::float32);
   auto q_halt_loss = binary_cross_entropy_with_logits(answer.q_halt, exact_f);
   auto q_continue_loss =
@@ -144,10 +143,10 @@ StepResult evaluate_step(const Model& model, const Carry& carry, const Examples&
   return {next, answer, judged.preds, judged.metrics, judged.loss};
 }
 
-mx::array step_metrics(const Model& model, const Answer& answer, const mx::array& labels,
-                       const mx::array& steps) {
-  auto all = mx::ones(steps.shape(), mx::bool_);
-  return judge(model, answer, labels, steps, all, std::nullopt).metrics;
+mx::array row_lm_loss(const Model& model, const Answer& answer, const mx::array& labels) {
+  auto asked = mx::sum(mx::astype(labels != mx::array(kIgnoreLabel), mx::float32), -1);
+  auto per_token = token_loss(model.config.loss, answer.logits, labels, kIgnoreLabel);
+  return mx::sum(per_token, -1) / mx::maximum(asked, mx::array(1.0f));
 }
 
 Gradients train_gradients(const Model& model, const Carry& carry, const Examples& fresh,

@@ -64,10 +64,8 @@ struct StepResult {
 /// q where transformers_baseline asks for act_inference).
 StepResult evaluate_step(const Model& model, const Carry& carry, const Examples& fresh);
 
-/// StepResult::metrics of these rows as if all of them halted now. answer, labels and steps as in
-/// StepResult and Carry.
-mx::array step_metrics(const Model& model, const Answer& answer, const mx::array& labels,
-                       const mx::array& steps);
+/// The language-model loss of each row, (B) float32: the mean over its asked cells.
+mx::array row_lm_loss(const Model& model, const Answer& answer, const mx::array& labels);
 
 struct Gradients {
   StepResult step;

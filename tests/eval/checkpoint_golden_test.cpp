@@ -3,9 +3,10 @@
 #include <gtest/gtest.h>
 
 #include "tests/golden.h"
+#include "trm/data/sudoku_dataset.h"
 #include "trm/eval/evaluate.h"
 #include "trm/eval/load_model.h"
-#include "trm/eval/sudoku_batches.h"
+#include "trm/eval/row_batches.h"
 
 namespace trm {
 namespace {
@@ -16,10 +17,11 @@ TEST(CheckpointGolden, PredictsTheReferencesCellsAtEveryStep) {
   auto g = golden::load(file);
   constexpr int kRows = 2;
   auto shared = golden::shared_folder().parent_path();
-  std::vector<SudokuPair> pairs;
+  std::vector<PuzzleRow> puzzles;
   auto csv = shared / "data/sudoku-extreme-1k/test_hard_10k.csv";
-  for (auto& row : read_sudoku_csv(csv, std::nullopt, kRows)) pairs.push_back(row.pair);
-  SudokuBatches batches(pairs, kRows);
+  for (auto& row : read_sudoku_csv(csv, std::nullopt, kRows))
+    puzzles.push_back(puzzle_row(row.pair));
+  RowBatches batches(puzzles, kRows);
   auto loaded = load_model(shared / "checkpoints/step_6510", {{}, 81, "float32"});
   EvaluateOptions options;
   options.keep_preds = true;

@@ -1,9 +1,12 @@
 #include "trm/eval/evaluate.h"
 
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 
 #include <fmt/format.h>
+
+#include "trm/eval/act_loop.h"
 
 namespace trm {
 
@@ -32,129 +35,173 @@ void check_batch(const Model& model, const Batch& batch) {
 
 namespace {
 
-// What one row of a batch showed in a step, kept to be repeated once the row has stopped.
+// What one row of a batch has shown so far.
 struct Row {
   std::vector<int32_t> preds;
-  float q_halt = 0;
-  int asked = 0, right = 0;
+  float q_halt = 0, lm_loss = 0;
+  int asked = 0, right = 0, steps = 0;
+  bool believed = false;  // q_halt was above 0 in some step
 
+  bool right_everywhere() const { return right == asked; }
   bool exact() const { return asked > 0 && right == asked; }
 };
 
-void look(Row& row, const Batch& batch, int index, const int32_t* preds, float q_halt) {
-  size_t cells = batch.seq_len;
-  const int32_t* labels = &batch.labels[index * cells];
-  row.q_halt = q_halt;
-  row.preds.assign(preds, preds + cells);
-  row.asked = row.right = 0;
-  for (size_t i = 0; i < cells; ++i) {
-    row.asked += labels[i] != kIgnoreLabel;
-    row.right += labels[i] != kIgnoreLabel && preds[i] == labels[i];
+double bce_with_logit(double x, bool target) {
+  return std::max(x, 0.0) - (target ? x : 0.0) + std::log1p(std::exp(-std::abs(x)));
+}
+
+// Adds up what the rows of one batch after the other show.
+class Tally {
+ public:
+  Tally(Evaluation& total, const EvaluateOptions& options, int steps)
+      : total_(total), options_(options), steps_(steps) {
+    total.steps.resize(static_cast<size_t>(steps));
+    if (options.keep_preds) total.preds.resize(total.steps.size());
+    if (options.keep_preds) total.q_halt.resize(total.steps.size());
   }
-}
 
-void count(Evaluation& total, int step, const std::vector<Row>& rows, bool keep_preds) {
-  auto& seen = total.steps[step];
-  for (const auto& row : rows) {
-    seen.exact += row.exact();
-    seen.cell_accuracy += row.asked ? static_cast<double>(row.right) / row.asked : 0.0;
-    seen.q_halt_right += (row.q_halt >= 0) == row.exact();
-    if (!keep_preds) continue;
-    total.preds[step].insert(total.preds[step].end(), row.preds.begin(), row.preds.end());
-    total.q_halt[step].push_back(row.q_halt);
+  void begin(const Batch& batch) {
+    batch_ = &batch;
+    rows_.assign(static_cast<size_t>(batch.size), {});
+    auto rows = static_cast<size_t>(total_.rows + batch.rows);
+    for (auto& p : total_.preds) p.resize(rows * static_cast<size_t>(batch.seq_len));
+    for (auto& q : total_.q_halt) q.resize(rows);
   }
-}
 
-Carry take_rows(const Carry& carry, const mx::array& rows) {
-  auto take = [&](const mx::array& a) { return mx::take(a, rows, 0); };
-  Carry out = carry;
-  for (auto& z : out.z) z = take(z);
-  out.steps = take(carry.steps), out.halted = take(carry.halted);
-  out.current = {take(carry.current.inputs), take(carry.current.labels),
-                 take(carry.current.puzzle_identifiers)};
-  return out;
-}
+  // Whether the row goes on. Padding does where no row leaves early: the reference counts its
+  // halting loss.
+  bool see(const RowStep& s) {
+    auto& row = rows_[static_cast<size_t>(s.row)];
+    bool settled = look(row, s);
+    if (s.row >= batch_->rows) return options_.halt == Halt::none;
+    ++total_.row_steps;
+    bool believes = s.q_halt > 0, last = s.step + 1 == steps_;
+    if (!row.believed && (believes || last)) {
+      total_.exact_at_q += row.exact();
+      total_.steps_to_q += row.steps;
+    }
+    row.believed = row.believed || believes;
+    bool leaves =
+        believes && (options_.halt == Halt::q || (options_.halt == Halt::settled && settled));
+    count(row, s.row, s.step, leaves ? steps_ : s.step + 1);
+    return !leaves;
+  }
 
-// Metrics of the rows of `r` that `rows` lists, as if each had halted in this step.
-mx::array metrics_of(const Model& model, const StepResult& r, const mx::array& rows) {
-  auto carry = take_rows(r.carry, rows);
-  auto take = [&](const mx::array& a) { return mx::take(a, rows, 0); };
-  Answer answer{take(r.answer.logits), take(r.answer.q_halt), take(r.answer.q_continue)};
-  return step_metrics(model, answer, carry.current.labels, carry.steps);
-}
+  void end() {
+    bool padding_counts = options_.halt == Halt::none;
+    for (size_t i = 0; i < rows_.size(); ++i) {
+      auto& row = rows_[i];
+      if (i >= static_cast<size_t>(batch_->rows) && !padding_counts) break;
+      total_.sums[kLmLoss] += row.lm_loss;
+      total_.sums[kQHaltLoss] += row.steps ? bce_with_logit(row.q_halt, row.right_everywhere()) : 0;
+      if (row.asked == 0) continue;
+      total_.sums[kCount] += 1;
+      total_.sums[kAccuracy] += static_cast<double>(row.right) / row.asked;
+      total_.sums[kExactAccuracy] += row.exact();
+      total_.sums[kQHaltAccuracy] += (row.q_halt >= 0) == row.exact();
+      total_.sums[kSteps] += row.steps;
+    }
+    for (int i = 0; options_.on_answer && i < batch_->rows; ++i) {
+      auto& row = rows_[static_cast<size_t>(i)];
+      options_.on_answer(*batch_, i, row.preds.data(), row.q_halt, row.exact());
+    }
+    total_.rows += batch_->rows;
+  }
+
+ private:
+  // Takes over what the step showed; whether the answer stayed the same.
+  bool look(Row& row, const RowStep& s) const {
+    auto cells = static_cast<size_t>(batch_->seq_len);
+    bool same = std::equal(row.preds.begin(), row.preds.end(), s.preds) && !row.preds.empty();
+    row.preds.assign(s.preds, s.preds + cells);
+    row.q_halt = s.q_halt;
+    row.lm_loss = s.lm_loss;
+    row.steps = s.step + 1;
+    row.asked = row.right = 0;
+    const int32_t* labels = &batch_->labels[static_cast<size_t>(s.row) * cells];
+    for (size_t i = 0; i < cells; ++i) {
+      row.asked += labels[i] != kIgnoreLabel;
+      row.right += labels[i] != kIgnoreLabel && s.preds[i] == labels[i];
+    }
+    return same;
+  }
+
+  void count(const Row& row, int index, int from, int to) {
+    auto at = static_cast<size_t>(total_.rows + index);
+    for (auto step = static_cast<size_t>(from); step < static_cast<size_t>(to); ++step) {
+      auto& seen = total_.steps[step];
+      seen.exact += row.exact();
+      seen.cell_accuracy += row.asked ? static_cast<double>(row.right) / row.asked : 0.0;
+      seen.q_halt_right += (row.q_halt >= 0) == row.exact();
+      if (!options_.keep_preds) continue;
+      std::copy(row.preds.begin(), row.preds.end(),
+                total_.preds[step].begin() + static_cast<std::ptrdiff_t>(at * row.preds.size()));
+      total_.q_halt[step][at] = row.q_halt;
+    }
+  }
+
+  Evaluation& total_;
+  const EvaluateOptions& options_;
+  int steps_;
+  const Batch* batch_ = nullptr;
+  std::vector<Row> rows_;
+};
 
 }  // namespace
 
-Evaluation evaluate(const Model& model, const std::function<std::optional<Batch>()>& next,
-                    const EvaluateOptions& options) {
-  auto m = model;
-  if (options.steps) m.config.halt_max_steps = *options.steps;
-  int steps = m.config.halt_max_steps;
-  Evaluation total;
-  total.cells = m.shape.seq_len;
-  total.steps.resize(steps);
-  if (options.keep_preds) total.preds.resize(steps), total.q_halt.resize(steps);
+void Evaluation::add(const Evaluation& other) {
+  rows += other.rows, row_steps += other.row_steps;
+  exact_at_q += other.exact_at_q, steps_to_q += other.steps_to_q;
+  for (size_t k = 0; k < sums.size(); ++k) sums[k] += other.sums[k];
+  if (steps.size() != other.steps.size()) {
+    throw std::invalid_argument("[evaluate] the parts took different numbers of steps");
+  }
+  for (size_t s = 0; s < steps.size(); ++s) {
+    steps[s].exact += other.steps[s].exact;
+    steps[s].cell_accuracy += other.steps[s].cell_accuracy;
+    steps[s].q_halt_right += other.steps[s].q_halt_right;
+  }
+}
 
+Evaluation evaluate(const Model& model, const NextBatch& next, const EvaluateOptions& options) {
+  Evaluation total;
+  total.cells = model.shape.seq_len;
+  ActOptions act{options.steps.value_or(model.config.halt_max_steps)};
+  Tally tally(total, options, act.steps);
   while (auto batch = next()) {
-    check_batch(m, *batch);
-    auto examples = to_examples(*batch);
-    auto carry = initial_carry(m, examples);
-    std::vector<Row> rows(batch->rows);
-    // Which row of the batch each row being computed is; padding rows go on to the end.
-    std::vector<int> running(batch->size);
-    for (int i = 0; i < batch->size; ++i) running[i] = i;
-    auto add_metrics = [&](const mx::array& metrics) {
-      for (size_t k = 0; k < total.sums.size(); ++k) total.sums[k] += metrics.data<float>()[k];
-    };
-    for (int step = 0; step < steps; ++step) {
-      if (!running.empty()) {
-        auto r = evaluate_step(m, carry, examples);
-        carry = r.carry;
-        carry.halted = mx::zeros_like(carry.halted);  // a done row goes on, never starts anew
-        examples = carry.current;
-        auto q = mx::contiguous(r.answer.q_halt);
-        Arrays wanted = carry.z;
-        wanted.insert(wanted.end(), {r.preds, q, r.metrics, carry.steps});
-        mx::eval(wanted);
-        std::vector<int> stopping, going, still;
-        for (int i = 0; i < static_cast<int>(running.size()); ++i) {
-          int index = running[i];
-          bool settled = false;
-          if (index < batch->rows) {
-            auto& row = rows[index];
-            auto before = row.preds;
-            look(row, *batch, index, r.preds.data<int32_t>() + static_cast<size_t>(i) * total.cells,
-                 q.data<float>()[i]);
-            settled = row.q_halt > 0 && row.preds == before;
-            total.row_steps += 1;
-          }
-          bool stops = options.early_stop && step + 1 < steps && (settled || index >= batch->rows);
-          if (stops && index < batch->rows) stopping.push_back(i);
-          if (!stops) going.push_back(i), still.push_back(index);
-        }
-        if (step + 1 == steps) add_metrics(r.metrics);
-        if (going.size() < running.size()) {
-          auto rows_of = [](const std::vector<int>& v) {
-            return mx::array(v.data(), {static_cast<int>(v.size())}, mx::int32);
-          };
-          if (!stopping.empty()) {
-            auto metrics = metrics_of(m, r, rows_of(stopping));
-            mx::eval(metrics);
-            add_metrics(metrics);
-          }
-          running = still;
-          if (!going.empty()) {
-            carry = take_rows(carry, rows_of(going));
-            examples = carry.current;
-          }
-        }
+    check_batch(model, *batch);
+    tally.begin(*batch);
+    run_act(model, to_examples(*batch), act, [&](const RowStep& s) { return tally.see(s); });
+    tally.end();
+    if (options.on_batch && !options.on_batch(total.rows)) break;
+  }
+  return total;
+}
+
+Evaluation evaluate(const SavedAnswers& answers, const NextBatch& next,
+                    const EvaluateOptions& options) {
+  Evaluation total;
+  total.cells = answers.cells;
+  int steps = std::min(options.steps.value_or(answers.steps), answers.steps);
+  Tally tally(total, options, steps);
+  while (auto batch = next()) {
+    if (batch->seq_len != answers.cells || total.rows + batch->rows > answers.rows) {
+      throw std::invalid_argument(
+          fmt::format("[evaluate] {} saved answers of {} cells do not fit data with at least {} "
+                      "puzzles of {} cells",
+                      answers.rows, answers.cells, total.rows + batch->rows, batch->seq_len));
+    }
+    tally.begin(*batch);
+    auto cells = static_cast<size_t>(answers.cells), rows = static_cast<size_t>(answers.rows);
+    for (int row = 0; row < batch->rows; ++row) {
+      bool goes_on = true;
+      for (int step = 0; step < steps && goes_on; ++step) {
+        size_t at = static_cast<size_t>(step) * rows + static_cast<size_t>(total.rows + row);
+        goes_on = tally.see({row, step, answers.preds.data<int32_t>() + at * cells,
+                             answers.q_halt.data<float>()[at], 0});
       }
-      count(total, step, rows, options.keep_preds);
     }
-    for (int row = 0; options.on_answer && row < batch->rows; ++row) {
-      options.on_answer(*batch, row, rows[row].preds.data(), rows[row].q_halt);
-    }
-    total.rows += batch->rows;
+    tally.end();
     if (options.on_batch && !options.on_batch(total.rows)) break;
   }
   return total;

@@ -323,7 +323,7 @@ void Run::evaluate_and_log() {
   options.keep_preds = !config_.eval_save_outputs.empty();
   for (auto& arc : voting_) arc.begin_round();
   if (!voting_.empty()) {
-    options.on_answer = [&](const Batch& batch, int row, const int32_t* preds, float q_halt) {
+    options.on_answer = [&](const Batch& batch, int row, const int32_t* preds, float q_halt, bool) {
       auto* inputs = batch.inputs.data() + static_cast<size_t>(row) * batch.seq_len;
       for (auto& arc : voting_) {
         arc.add(batch.puzzle_identifiers[static_cast<size_t>(row)], inputs, preds, q_halt);

@@ -1,0 +1,51 @@
+#include "trm/eval/act_loop.h"
+
+#include <numeric>
+
+namespace trm {
+
+namespace {
+
+Carry take_rows(const Carry& carry, const std::vector<int>& positions) {
+  mx::array rows(positions.data(), {static_cast<int>(positions.size())}, mx::int32);
+  auto take = [&](const mx::array& a) { return mx::take(a, rows, 0); };
+  Carry out = carry;
+  for (auto& z : out.z) z = take(z);
+  out.steps = take(carry.steps), out.halted = take(carry.halted);
+  out.current = {take(carry.current.inputs), take(carry.current.labels),
+                 take(carry.current.puzzle_identifiers)};
+  return out;
+}
+
+}  // namespace
+
+void run_act(const Model& model, const Examples& examples, const ActOptions& options,
+             const std::function<bool(const RowStep&)>& goes_on) {
+  auto carry = initial_carry(model, examples);
+  std::vector<int> live(static_cast<size_t>(examples.inputs.shape(0)));  // rows of the batch
+  std::iota(live.begin(), live.end(), 0);
+  auto cells = static_cast<size_t>(examples.inputs.shape(1));
+  for (int step = 0; step < options.steps && !live.empty(); ++step) {
+    auto r = evaluate_step(model, carry, carry.current);
+    carry = r.carry;
+    carry.halted = mx::zeros_like(carry.halted);  // a done row goes on, never starts anew
+    auto preds = mx::contiguous(r.preds);
+    auto q_halt = mx::contiguous(mx::astype(r.answer.q_halt, mx::float32));
+    auto lm_loss = mx::contiguous(row_lm_loss(model, r.answer, carry.current.labels));
+    Arrays wanted = carry.z;
+    wanted.insert(wanted.end(), {preds, q_halt, lm_loss, carry.steps});
+    mx::eval(wanted);
+    std::vector<int> positions, still;
+    for (size_t i = 0; i < live.size(); ++i) {
+      if (goes_on({live[i], step, preds.data<int32_t>() + i * cells, q_halt.data<float>()[i],
+                   lm_loss.data<float>()[i]})) {
+        positions.push_back(static_cast<int>(i)), still.push_back(live[i]);
+      }
+    }
+    if (still.size() == live.size()) continue;
+    live = still;
+    if (!live.empty()) carry = take_rows(carry, positions);
+  }
+}
+
+}  // namespace trm
