@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "cli/checkpoint_flags.h"
+#include "cli/checks.h"
 #include "cli/commands.h"
 #include "trm/checkpoint/convert_many.h"
 #include "trm/io/text.h"
@@ -250,7 +251,7 @@ void add_convert(CLI::App& app) {
               "put _orig_mod. before every name, as torch.compile does");
   c->add_option("--shard-size", a->shard_megabytes,
                 "MB of tensors a .safetensors file, with an index; 0: one file")
-      ->check(CLI::NonNegativeNumber);
+      ->check(kNotNegative);
   c->add_option("--threads", a->options.write.threads, "0: one a processor");
   for (const char* list : {"--transpose", "--include", "--exclude", "--strip-prefix", "--rename"})
     c->get_option(list)->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "cli/checks.h"
 #include "cli/commands.h"
 #include "trm/data/arc_dataset.h"
 #include "trm/data/hub.h"
@@ -80,16 +81,16 @@ void add_sudoku(CLI::App& parent) {
       ->capture_default_str();
   c->add_option("--input-dir", o->input_dir, "Folder with train.csv and test.csv instead");
   c->add_option("--subsample-size", o->subsample_size, "Training puzzles taken at random")
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   c->add_option("--min-difficulty", o->min_difficulty, "Leave out rows with a lower rating");
   c->add_option("--num-aug", o->num_aug, "Augmented copies of each training puzzle")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 20));
   c->add_option("--generate", o->generate, "Make this many training puzzles instead of reading")
-      ->check(CLI::PositiveNumber)
+      ->check(kPositive)
       ->excludes("--input-dir");
   c->add_option("--test-size", o->test_size,
                 "Test puzzles (generated: a tenth; read: the first so many of test.csv)")
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   c->add_option("--size", o->size, "Side of generated puzzles")->check(CLI::IsMember({4, 6, 9}));
   c->add_option("--givens", o->givens,
                 "Stop removing givens at this number (0: as few as possible)")
@@ -149,19 +150,19 @@ void add_maze(CLI::App& parent) {
       ->capture_default_str();
   c->add_option("--input-dir", o->input_dir, "Folder with train.csv and test.csv instead");
   c->add_option("--subsample-size", o->subsample_size, "Training mazes taken at random")
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   c->add_flag("--aug,!--no-aug", o->aug, "Add the 8 symmetries of each training maze");
   c->add_option("--generate", o->generate, "Make this many training mazes instead of reading")
-      ->check(CLI::PositiveNumber)
+      ->check(kPositive)
       ->excludes("--input-dir");
   c->add_option("--test-size", o->test_size,
                 "Test mazes (generated: a tenth; read: the first so many of test.csv)")
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   c->add_option("--size", o->side, "Side of generated mazes")
       ->check(CLI::Range(2, 32))
       ->capture_default_str();
   c->add_option("--min-length", o->min_length, "Fewest steps of a generated maze's shortest path")
-      ->check(CLI::PositiveNumber)
+      ->check(kPositive)
       ->capture_default_str();
   c->add_option("--seed", o->seed, "Seed of generation and subsampling")->capture_default_str();
   c->footer(

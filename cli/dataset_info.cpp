@@ -12,8 +12,8 @@
 #include <fmt/ranges.h>
 #include <unistd.h>
 
+#include "cli/checks.h"
 #include "cli/commands.h"
-#include "trm/data/csv.h"
 #include "trm/data/maze_dataset.h"
 #include "trm/data/picture.h"
 #include "trm/data/sudoku_dataset.h"
@@ -102,13 +102,8 @@ void show_examples(const InfoCommand& o) {
 }
 
 void print_csv(const InfoCommand& o) {
-  std::vector<std::string> fields;
-  CsvReader csv(o.path);
-  csv.next(fields);
-  if (!csv.next(fields) || fields.size() != 4)
-    csv.fail_here("no row of source,question,answer,rating");
   std::set<std::string> distinct;
-  if (fields[1].find_first_of("SG#") != std::string::npos) {
+  if (is_maze_csv(o.path)) {
     auto rows = read_maze_csv(o.path);
     int shortest = INT32_MAX, longest = 0;
     int64_t unreachable = 0, right = 0;
@@ -158,12 +153,12 @@ void add_dataset_info(CLI::App& dataset) {
       dataset.add_subcommand("info", "Counts, repetitions, leakage and pictures of a data set");
   c->add_option("path", o->path, "A data set's folder, or a CSV file of Sudoku or mazes")
       ->required();
-  c->add_option("--show", o->show, "Draw this many examples")->check(CLI::NonNegativeNumber);
+  c->add_option("--show", o->show, "Draw this many examples")->check(kNotNegative);
   c->add_option("--png", o->png, "Write pictures of them (at least one) into this folder");
   c->add_option("--split", o->split, "Which split to draw from")
       ->check(CLI::IsMember({"train", "test"}))
       ->capture_default_str();
-  c->add_option("--from", o->from, "First example to draw")->check(CLI::NonNegativeNumber);
+  c->add_option("--from", o->from, "First example to draw")->check(kNotNegative);
   c->footer(
       "Examples:\n"
       "  trm dataset info data/sudoku-extreme-1k-aug-1000\n"

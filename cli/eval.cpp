@@ -1,83 +1,65 @@
-// trm eval: a checkpoint on a data set or a Sudoku CSV file.
+// trm eval: checkpoints, or their saved answers, on a data set or a CSV file.
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "cli/checks.h"
 #include "cli/commands.h"
+#include "cli/eval_result.h"
+#include "cli/process_watch.h"
 #include "cli/run_options.h"
 #include "trm/checkpoint/checkpoint.h"
-#include "trm/data/batches.h"
-#include "trm/data/sudoku_dataset.h"
-#include "trm/eval/evaluate.h"
 #include "trm/eval/load_model.h"
-#include "trm/eval/row_batches.h"
+#include "trm/eval/saved_answers.h"
 #include "trm/io/atomic_file.h"
+#include "trm/io/text.h"
 #include "trm/ops/cpu/threads.h"
+#include "trm/train/outcome.h"
 
 namespace trm::cli {
 
 namespace {
 
 struct Options : RunOptions {
-  std::string checkpoint, data, csv, split = "test", json, save_preds;
+  std::vector<std::string> words;  // checkpoints, and overrides (with a '=')
+  std::vector<std::string> preds;  // files of saved answers
+  std::string data, csv, split = "test", json, save_preds, save_steps = "all", submission;
   std::optional<int64_t> limit;
-  std::vector<std::string> overrides;
+  std::vector<int> pass_at = ArcVotingOptions{}.pass_at;
+  bool compare = false;
 };
 
-// The rows to evaluate, whichever way they come.
-struct Source {
-  std::function<std::optional<Batch>()> next;
-  int64_t rows;
-  int cells;
-};
+/// `file` for one of several results: "out.json" becomes "out_step_100.json".
+std::string tagged(const std::string& file, const std::string& tag) {
+  if (tag.empty()) return file;
+  std::filesystem::path path(file);
+  auto name = fmt::format("{}_{}{}", path.stem().string(), tag, path.extension().string());
+  return (path.parent_path() / name).string();
+}
 
-Source open_source(const Options& o) {
-  if (!o.csv.empty()) {
-    std::vector<PuzzleRow> puzzles;
-    for (auto& row : read_sudoku_csv(o.csv, std::nullopt, o.limit)) {
-      puzzles.push_back(puzzle_row(row.pair));
+/// A short name for each file, none twice; empty for a single one.
+std::vector<std::string> tags_of(const std::vector<std::string>& files) {
+  std::vector<std::string> tags;
+  if (files.size() == 1) return {""};
+  for (auto& file : files) {
+    auto stem = std::filesystem::path(file).stem().string(), tag = stem;
+    for (int n = 2; std::find(tags.begin(), tags.end(), tag) != tags.end(); ++n) {
+      tag = fmt::format("{}_{}", stem, n);
     }
-    auto batches = std::make_shared<RowBatches>(std::move(puzzles), o.batch_size);
-    return {[batches] { return batches->next(); }, batches->rows(), batches->cells()};
+    tags.push_back(tag);
   }
-  auto data = std::make_shared<PuzzleDataset>(std::vector<std::filesystem::path>{o.data}, o.split);
-  auto batches = std::make_shared<EvalIterator>(*data, o.batch_size, 0, 1, o.limit);
-  auto rows = o.limit ? std::min(*o.limit, data->examples()) : data->examples();
-  return {[data, batches] { return batches->next(); }, rows,
-          static_cast<int>(data->metadata().seq_len)};
+  return tags;
 }
 
-nlohmann::json report(const Options& o, const Evaluation& e, double seconds) {
-  auto percent_of_rows = [&](double value) { return e.rows ? value / e.rows : 0.0; };
-  nlohmann::json by_step = nlohmann::json::array();
-  for (auto& s : e.steps) {
-    by_step.push_back({{"exact_accuracy", percent_of_rows(static_cast<double>(s.exact))},
-                       {"accuracy", percent_of_rows(s.cell_accuracy)},
-                       {"q_halt_accuracy", percent_of_rows(static_cast<double>(s.q_halt_right))}});
-  }
-  return {{"checkpoint", o.checkpoint},
-          {"data", o.csv.empty() ? o.data : o.csv},
-          {"count", e.sums[kCount]},
-          {"accuracy", e.metric(kAccuracy)},
-          {"exact_accuracy", e.metric(kExactAccuracy)},
-          {"q_halt_accuracy", e.metric(kQHaltAccuracy)},
-          {"steps", e.metric(kSteps)},
-          {"lm_loss", e.metric(kLmLoss)},
-          {"by_step", by_step},
-          {"rows", e.rows},
-          {"steps_computed", static_cast<double>(e.row_steps) / std::max<double>(1, e.rows)},
-          {"seconds", seconds}};
-}
-
-void save_preds(const std::string& path, const Evaluation& e) {
-  int steps = static_cast<int>(e.preds.size()), rows = static_cast<int>(e.rows);
+void save_preds(const std::string& path, const Evaluation& e, bool last_only) {
+  int rows = static_cast<int>(e.rows), steps = last_only ? 1 : static_cast<int>(e.preds.size());
   std::vector<int32_t> preds;
   std::vector<float> q_halt;
-  for (int s = 0; s < steps; ++s) {
+  for (size_t s = e.preds.size() - static_cast<size_t>(steps); s < e.preds.size(); ++s) {
     preds.insert(preds.end(), e.preds[s].begin(), e.preds[s].end());
     q_halt.insert(q_halt.end(), e.q_halt[s].begin(), e.q_halt[s].end());
   }
@@ -85,73 +67,230 @@ void save_preds(const std::string& path, const Evaluation& e) {
                   {"q_halt_logits", mx::array(q_halt.data(), {steps, rows}, mx::float32)}});
 }
 
-void run(const Options& o) {
-  if (o.csv.empty() == o.data.empty()) {
-    throw CLI::ValidationError("trm eval needs either --data DIR or --csv FILE");
-  }
-  if (o.threads > 0) ops::set_threads(o.threads);
-  auto source = open_source(o);
-  auto loaded = load_model(o.checkpoint, {o.overrides, source.cells, o.dtype});
-  for (auto& note : loaded.notes) fmt::print(stderr, "note: {}\n", note);
+class EvalCommand {
+ public:
+  explicit EvalCommand(const Options& o) : o_(o), ranks_(Ranks::join()) {}
 
-  auto start = std::chrono::steady_clock::now();
-  auto elapsed = [&] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  };
-  bool terminal = isatty(STDERR_FILENO);
-  EvaluateOptions options;
-  options.steps = o.steps;
-  options.halt = o.halt;
-  options.keep_preds = !o.save_preds.empty();
-  options.on_batch = [&](int64_t rows) {
-    if (terminal) {
-      double rate = static_cast<double>(rows) / elapsed();
-      fmt::print(stderr, "\r{} of {} puzzles, {:.1f}/s, {:.0f} s left ", rows, source.rows, rate,
-                 static_cast<double>(source.rows - rows) / rate);
+  void run() {
+    std::vector<std::string> checkpoints;
+    for (auto& word : o_.words) {
+      bool is_override = word.starts_with("arch") && word.find('=') != std::string::npos;
+      (is_override ? overrides_ : checkpoints).push_back(word);
     }
-    return true;
-  };
-  auto e = evaluate(loaded.model, source.next, options);
-  if (terminal) fmt::print(stderr, "\r\033[K");
+    check_usage(checkpoints);
+    if (o_.threads > 0) ops::set_threads(o_.threads);
+    ProcessWatch watch(ranks_, "");
+    if (!o_.data.empty()) data_ = open_dataset(o_.data, o_.split, o_.limit, ranks_);
+    if (!o_.csv.empty()) data_ = open_csv(o_.csv, o_.limit, ranks_);
+    const auto& files = o_.preds.empty() ? checkpoints : o_.preds;
+    if (!data_.arc_folder.empty()) {
+      ArcVotingOptions options;
+      options.pass_at = o_.pass_at;
+      options.pooled = false;
+      alone_.emplace(data_.arc_folder, options);
+      options.pooled = true;
+      if (files.size() > 1) pooled_.emplace(data_.arc_folder, options);
+    } else if (!o_.submission.empty()) {
+      throw std::invalid_argument(
+          "[eval] --submission needs an ARC data set's test split, with test_puzzles.json");
+    }
+    auto tags = tags_of(files);
+    for (size_t i = 0; i < files.size(); ++i) {
+      o_.preds.empty() ? evaluate_checkpoint(files[i], tags[i]) : evaluate_saved(files[i], tags[i]);
+    }
+    if (pooled_) finish_pooled(files.size());
+    watch.finish();
+    if (ranks_.first() && !o_.json.empty()) {
+      auto out = results_.size() == 1 ? results_[0] : nlohmann::json{{"results", results_}};
+      if (!pooled_json_.is_null()) out["arc_pooled"] = pooled_json_;
+      write_file_atomically(o_.json, out.dump(2) + "\n");
+    }
+  }
 
-  auto result = report(o, e, elapsed());
-  fmt::print("{} puzzles, {} steps, {}, {:.1f} s ({:.1f} puzzles/s)\n", e.rows, e.steps.size(),
-             loaded.model.config.forward_dtype, elapsed(), static_cast<double>(e.rows) / elapsed());
-  for (auto key : {"exact_accuracy", "accuracy", "q_halt_accuracy", "steps", "lm_loss"}) {
-    fmt::print("  {:<16}{:.4f}\n", key, result[key].get<double>());
+ private:
+  void check_usage(const std::vector<std::string>& checkpoints) const {
+    auto refuse = [](bool wrong, const char* why) {
+      if (wrong) throw CLI::ValidationError(why);
+    };
+    refuse(checkpoints.empty() == o_.preds.empty(),
+           "trm eval needs either checkpoints or --preds FILE");
+    refuse(!o_.csv.empty() && !o_.data.empty(), "--csv and --data exclude each other");
+    refuse(o_.csv.empty() && o_.data.empty() && o_.preds.empty(),
+           "trm eval needs either --data DIR or --csv FILE");
+    refuse(o_.compare && (o_.halt == Halt::none || !o_.preds.empty()),
+           "--compare needs checkpoints and --halt q or --halt settled");
+    refuse(!o_.preds.empty() && !o_.save_preds.empty(),
+           "--preds and --save-preds exclude each other");
+    refuse(ranks_.size() > 1 && !(o_.save_preds.empty() && o_.preds.empty()),
+           "--preds and --save-preds work in one process only");
   }
-  fmt::print("  step        exact   cells\n");
-  for (size_t s = 0; s < e.steps.size(); ++s) {
-    const auto& row = result["by_step"][s];
-    fmt::print("  {:>4}       {:.4f}  {:.4f}\n", s + 1, row["exact_accuracy"].get<double>(),
-               row["accuracy"].get<double>());
+
+  std::function<bool(int64_t)> progress(const std::string& name, int64_t rows) const {
+    if (!ranks_.first() || !isatty(STDERR_FILENO)) return {};
+    return [this, name, rows, start = std::chrono::steady_clock::now()](int64_t done) {
+      std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+      done = std::min(rows, done * ranks_.size());
+      double rate = static_cast<double>(done) / elapsed.count();
+      fmt::print(stderr, "\r{}: {} of {} puzzles, {:.1f}/s, {:.0f} s left\033[K", printable(name),
+                 done, rows, rate, static_cast<double>(rows - done) / rate);
+      if (done >= rows) fmt::print(stderr, "\r\033[K");
+      return true;
+    };
   }
-  if (!o.save_preds.empty()) save_preds(o.save_preds, e);
-  if (!o.json.empty()) write_file_atomically(o.json, result.dump(2) + "\n");
-}
+
+  EvaluateOptions options() const {
+    EvaluateOptions options;
+    options.steps = o_.steps;
+    options.halt = o_.halt;
+    options.keep_preds = !o_.save_preds.empty();
+    return options;
+  }
+
+  std::vector<ArcVoting*> begin_votes() {
+    std::vector<ArcVoting*> votes;
+    for (auto* v : {&alone_, &pooled_}) {
+      if (!*v) continue;
+      (*v)->begin_round();
+      votes.push_back(&**v);
+    }
+    return votes;
+  }
+
+  void evaluate_checkpoint(const std::string& file, const std::string& tag) {
+    auto loaded = load_model(file, {overrides_, data_.cells, o_.dtype});
+    if (ranks_.first()) {
+      for (auto& note : loaded.notes) fmt::print(stderr, "note: {}\n", note);
+    }
+    auto measure_with = [&](Halt halt, const std::vector<ArcVoting*>& votes) {
+      auto chosen = options();
+      chosen.halt = halt;
+      chosen.on_batch = progress(file, data_.rows);
+      auto result = measure(data_, chosen, votes, [&](const EvaluateOptions& all) {
+        return evaluate(loaded.model, data_.open(o_.batch_size), all);
+      });
+      result.checkpoint = file;
+      result.dtype = loaded.model.config.forward_dtype;
+      return summed(ranks_, std::move(result));
+    };
+    auto result = measure_with(o_.halt, begin_votes());
+    if (!o_.save_preds.empty()) {
+      save_preds(tagged(o_.save_preds, tag), result.evaluation, o_.save_steps == "last");
+    }
+    finish(std::move(result), tag);
+    if (o_.compare) compare(measure_with(Halt::none, {}));
+  }
+
+  /// The same without halting, beside the result before.
+  void compare(const EvalResult& all) {
+    if (!ranks_.first()) return;
+    auto& halted = results_.back();
+    auto whole = to_json(data_, all);
+    auto row = [](const char* name, const nlohmann::json& r) {
+      fmt::print("  {:<14}exact {:.4f}  cells {:.4f}  {:5.2f} steps a puzzle  {:.1f} s\n", name,
+                 r["exact_accuracy"].get<double>(), r["accuracy"].get<double>(),
+                 r["steps_computed"].get<double>(), r["seconds"].get<double>());
+    };
+    row("with --halt", halted);
+    row("all steps", whole);
+    halted["all_steps"] = whole;
+  }
+
+  void evaluate_saved(const std::string& file, const std::string& tag) {
+    auto saved = read_saved_answers(file);
+    EvalData data = data_;
+    if (saved.rows) {
+      data.open = [&saved](int batch_size) { return batches_of(saved, batch_size); };
+      data.rows = saved.answers.rows;
+      data.ratings.clear();
+      if (data.name.empty()) data.name = file;
+    } else if (data.name.empty()) {
+      throw std::invalid_argument(
+          fmt::format("[eval] {} holds answers only: --data or --csv has to name the puzzles that "
+                      "they belong to",
+                      printable(file)));
+    } else if (saved.answers.rows < data.rows) {
+      throw std::invalid_argument(fmt::format(
+          "[eval] {} holds the answers of {} puzzles, the data has {}: use the --limit with which "
+          "they were made",
+          printable(file), saved.answers.rows, data.rows));
+    }
+    auto result = measure(data, options(), begin_votes(), [&](const EvaluateOptions& all) {
+      return evaluate(saved.answers, data.open(o_.batch_size), all);
+    });
+    result.checkpoint = file;
+    result.has_losses = false;
+    finish(std::move(result), tag, &data);
+  }
+
+  void finish(EvalResult result, const std::string& tag, const EvalData* data = nullptr) {
+    if (alone_) result.arc = gathered(ranks_, *alone_).scores();
+    if (!ranks_.first()) return;
+    print(data ? *data : data_, result);
+    results_.push_back(to_json(data ? *data : data_, result));
+    if (!o_.submission.empty()) {
+      write_file_atomically(tagged(o_.submission, tag), result.arc->submission);
+    }
+  }
+
+  void finish_pooled(size_t checkpoints) {
+    auto scores = gathered(ranks_, *pooled_).scores();
+    if (!ranks_.first()) return;
+    auto label = fmt::format("all {} together", checkpoints);
+    print(scores, label);
+    pooled_json_ = to_json(scores, label);
+    if (!o_.submission.empty()) write_file_atomically(o_.submission, scores.submission);
+  }
+
+  const Options& o_;
+  Ranks ranks_;
+  EvalData data_;
+  std::vector<std::string> overrides_;
+  std::optional<ArcVoting> alone_, pooled_;
+  std::vector<nlohmann::json> results_;
+  nlohmann::json pooled_json_;
+};
 
 }  // namespace
 
 void add_eval(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  auto* cmd = app.add_subcommand("eval", "Measure a checkpoint's accuracy on a data set");
-  cmd->add_option("checkpoint", o->checkpoint, "PyTorch, .npz or .safetensors file")->required();
-  cmd->add_option("overrides", o->overrides,
-                  "arch.KEY=VALUE, over all_config.yaml or what the weights show");
+  auto* cmd = app.add_subcommand("eval", "Measure checkpoints' accuracy on a data set");
+  cmd->add_option("checkpoint", o->words,
+                  "PyTorch, .npz or .safetensors files; arch.KEY=VALUE goes over all_config.yaml\n"
+                  "or what the weights show");
   cmd->add_option("--data", o->data, "Data set folder in the reference's layout");
-  cmd->add_option("--csv", o->csv, "Sudoku CSV file (source,question,answer,rating)");
+  cmd->add_option("--csv", o->csv, "CSV file of Sudoku or mazes (source,question,answer,rating)");
   cmd->add_option("--split", o->split, "Split of --data")->capture_default_str();
-  cmd->add_option("--limit", o->limit, "Only the first N puzzles")->check(CLI::PositiveNumber);
+  cmd->add_option("--limit", o->limit, "Only the first N puzzles")->check(kPositive);
   add_run_options(*cmd, *o);
+  cmd->add_flag("--compare", o->compare, "With --halt: also run all steps and show both");
   cmd->add_option("--json", o->json, "Write the result to this file");
   cmd->add_option("--save-preds", o->save_preds,
                   "Write preds (steps, puzzles, cells) and q_halt_logits to this .npz file");
+  cmd->add_option("--save-steps", o->save_steps, "Steps that --save-preds keeps")
+      ->check(CLI::IsMember({"all", "last"}))
+      ->capture_default_str();
+  cmd->add_option("--preds", o->preds,
+                  "Judge these saved answers instead of checkpoints; files of eval_save_outputs\n"
+                  "or of the reference that hold their inputs need no --data to be scored");
+  cmd->add_option(
+      "--submission", o->submission,
+      "ARC: write submission.json here; of several checkpoints all votes together, and\n"
+      "each one's own in FILE_<checkpoint>");
+  cmd->add_option("--pass-at", o->pass_at, "ARC: solved if among so many best answers")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
   cmd->footer(
+      "ARC votes are counted where the data set has test_puzzles.json: each checkpoint alone, and\n"
+      "several together. Started by mlx.launch or mpirun, the processes share the puzzles.\n\n"
       "Examples:\n"
       "  trm eval runs/step_6510 --csv test_hard_10k.csv --limit 256\n"
       "  trm eval step_6510.npz --data data/sudoku-extreme-1k-aug-1000 --json result.json\n"
-      "  trm eval weights.safetensors arch.num_heads=4 --data data/maze-30x30-hard-1k");
-  cmd->callback([o] { run(*o); });
+      "  trm eval run/step_*.npz --data data/maze-30x30-hard-1k --halt q --compare\n"
+      "  trm eval step_100.npz step_200.npz --data data/arc1concept-aug-1000 \\\n"
+      "    --submission submission.json\n"
+      "  trm eval --preds preds.npz --data data/arc1concept-aug-1000");
+  cmd->callback([o] { EvalCommand(*o).run(); });
 }
 
 }  // namespace trm::cli

@@ -6,12 +6,11 @@
 #include <thread>
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "cli/commands.h"
+#include "cli/process_watch.h"
 #include "cli/train_progress.h"
 #include "trm/train/config_tree.h"
-#include "trm/train/rank_watch.h"
 
 namespace trm::cli {
 
@@ -23,18 +22,6 @@ std::atomic<bool> stop_asked{false};
 void on_signal(int signal) {
   stop_asked.store(true);
   std::signal(signal, SIG_DFL);
-}
-
-/// This process may be waiting inside MLX for one that will never answer: nothing but leaving
-/// helps.
-[[noreturn]] void other_process_lost(int rank, int gone) {
-  fmt::print(
-      stderr,
-      "trm: error: [distributed] the process of rank {} is gone, so rank {} ends too; its own "
-      "output says why. Go on from the last checkpoint with resume=\n",
-      gone, rank);
-  std::fflush(nullptr);
-  _exit(1);
 }
 
 struct PretrainCommand {
@@ -78,8 +65,7 @@ struct PretrainCommand {
     auto ranks = Ranks::join();
     std::signal(SIGINT, on_signal);
     std::signal(SIGTERM, on_signal);
-    if (ranks.size() > 1) std::signal(SIGPIPE, SIG_IGN);
-    RankWatch watch(ranks, [&](int gone) { other_process_lost(ranks.rank(), gone); });
+    ProcessWatch watch(ranks, ". Go on from the last checkpoint with resume=");
     TrainProgress progress(todo.config, quiet || !ranks.first());
     RunResult result;
     try {

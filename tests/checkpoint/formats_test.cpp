@@ -206,5 +206,16 @@ TEST(Convert, ShardsAndReadsThemBack) {
       << "the folder is read by its index";
 }
 
+// The length of such a header starts with the bytes of a pickle of protocol 2.
+TEST(FormatDetection, SafetensorsWhoseHeaderLengthLooksLikeAPickle) {
+  TempDir dir;
+  std::string header = R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})";
+  header.resize(0x280, ' ');
+  write_file(dir / "x", std::string("\x80\x02\0\0\0\0\0\0", 8) + header + "\7\5");
+  auto loaded = load_checkpoint(dir / "x");
+  EXPECT_EQ(loaded.format, "safetensors");
+  EXPECT_EQ(bytes_of(*loaded.find("a")), "\7\5");
+}
+
 }  // namespace
 }  // namespace trm

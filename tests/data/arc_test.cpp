@@ -12,6 +12,7 @@ namespace {
 
 using test::error_of;
 using test::golden;
+using test::write_small_arc;
 using testing::HasSubstr;
 
 TEST(ArcName, SuffixAndBack) {
@@ -72,26 +73,6 @@ TEST(ArcTask, BrokenTasksAreNamed) {
       HasSubstr("1 to 30 cells"));
   EXPECT_THAT(error_of([&] { parse_arc_task("a|||t1", parse_json("{}", "x")); }),
               HasSubstr("name"));
-}
-
-/// Two subsets of made-up tasks under dir/arc_*; `odd` has no solutions file.
-ArcDatasetOptions write_small_arc(const std::filesystem::path& dir) {
-  auto task = [](int colour, int side) {
-    std::string row = "[" + std::to_string(colour);
-    for (int i = 1; i < side; ++i) row += ", " + std::to_string((colour + i) % 10);
-    row += "]";
-    std::string pair = "{\"input\": [" + row + ", " + row + "], \"output\": [" + row + "]}";
-    return "{\"test\": [{\"input\": [" + row + "]}], \"train\": [" + pair + ", " + pair + "]}";
-  };
-  test::spit(dir / "arc_even_challenges.json",
-             "{\"e0\": " + task(2, 3) + ", \"e1\": " + task(4, 5) + "}");
-  test::spit(dir / "arc_even_solutions.json", "{\"e0\": [[[1, 2]]], \"e1\": [[[3]]]}");
-  test::spit(dir / "arc_odd_challenges.json",
-             "{\"o0\": " + task(3, 2) + ", \"o1\": " + task(0, 1) + "}");
-  return {.input_file_prefix = (dir / "arc").string(),
-          .subsets = {"even", "odd"},
-          .test_set_name = "odd",
-          .num_aug = 20};
 }
 
 TEST(ArcDataset, WhatIsWrittenIsTheTasksAugmented) {

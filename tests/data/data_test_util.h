@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <stdlib.h>
 
+#include "trm/data/arc_dataset.h"
 #include "trm/data/npy.h"
 #include "trm/data/puzzle_dataset.h"
 #include "trm/io/atomic_file.h"
@@ -152,6 +153,25 @@ inline DatasetMetadata write_made(const MadeDataset& made, const std::filesystem
   write_list("all__group_indices.npy", group_indices);
   write_file_atomically(dir / "dataset.json", metadata_text(m));
   return m;
+}
+
+/// Two subsets of made-up tasks under dir/arc_*; `odd` has no solutions file.
+inline ArcDatasetOptions write_small_arc(const std::filesystem::path& dir) {
+  auto task = [](int colour, int side) {
+    std::string row = "[" + std::to_string(colour);
+    for (int i = 1; i < side; ++i) row += ", " + std::to_string((colour + i) % 10);
+    row += "]";
+    std::string pair = "{\"input\": [" + row + ", " + row + "], \"output\": [" + row + "]}";
+    return "{\"test\": [{\"input\": [" + row + "]}], \"train\": [" + pair + ", " + pair + "]}";
+  };
+  spit(dir / "arc_even_challenges.json",
+       "{\"e0\": " + task(2, 3) + ", \"e1\": " + task(4, 5) + "}");
+  spit(dir / "arc_even_solutions.json", "{\"e0\": [[[1, 2]]], \"e1\": [[[3]]]}");
+  spit(dir / "arc_odd_challenges.json", "{\"o0\": " + task(3, 2) + ", \"o1\": " + task(0, 1) + "}");
+  return {.input_file_prefix = (dir / "arc").string(),
+          .subsets = {"even", "odd"},
+          .test_set_name = "odd",
+          .num_aug = 20};
 }
 
 }  // namespace trm::test

@@ -74,11 +74,11 @@ class RunTest : public testing::Test {
     int status = 0;  // exit code, or 128 + signal
     std::string out, err;
   };
-  /// Starts `trm pretrain words…` in folder_, output in files beside it; `setup` runs in the child.
+  /// Starts `trm COMMAND words…` in folder_, output in files beside it; `setup` runs in the child.
   pid_t start(const std::vector<std::string>& words, void (*setup)() = nullptr,
               const std::vector<std::pair<std::string, std::string>>& environment = {},
-              const std::string& output = "") const {
-    std::vector<std::string> args = {TRM_PROGRAM, "pretrain"};
+              const std::string& output = "", const std::string& command = "pretrain") const {
+    std::vector<std::string> args = {TRM_PROGRAM, command};
     args.insert(args.end(), words.begin(), words.end());
     std::vector<char*> argv;
     for (auto& a : args) argv.push_back(a.data());

@@ -28,13 +28,13 @@ SourceFile open_source(const Source& source, const SourceOptions& options) {
   if (head.starts_with("PK\5\6")) return read_npz(source, options);  // numpy.savez of nothing
   if (head.starts_with("\x93NUMPY")) return read_npy_file(source, options);
   if (head.size() >= 262 && view.substr(257, 5) == "ustar") return read_torch_tar(source, options);
-  bool magic_as_text = head.starts_with("L119547037146038801333356L");  // pickle protocol 0 and 1
-  bool pickle = head.size() > 1 && head[0] == '\x80' && head[1] >= 2 && head[1] <= 5;
-  if (pickle || magic_as_text) return read_torch_legacy(source, options);
-  uint64_t length = 0;
+  uint64_t length = 0;  // of a safetensors header; 0x0280 looks like the start of a pickle
   memcpy(&length, head.data(), std::min<size_t>(8, head.size()));
   if (head.size() > 9 && head[8] == '{' && length < (uint64_t{1} << 40))
     return read_safetensors(source, options);
+  bool magic_as_text = head.starts_with("L119547037146038801333356L");  // pickle protocol 0 and 1
+  bool pickle = head.size() > 1 && head[0] == '\x80' && head[1] >= 2 && head[1] <= 5;
+  if (pickle || magic_as_text) return read_torch_legacy(source, options);
   fail("[checkpoint] {}", diagnose(head, source->size()));
 }
 

@@ -119,17 +119,34 @@ std::optional<Grid> solve_maze(const Grid& maze) {
   return out;
 }
 
-bool is_shortest_path(const Grid& maze, const Grid& answer) {
-  if (answer.cells.size() != maze.cells.size() || answer.columns != maze.columns) return false;
-  int marked = 0;
-  Grid corridor = maze;  // only the marked cells stay open
-  for (size_t i = 0; i < maze.cells.size(); ++i) {
-    bool path = answer.cells[i] == kPath && maze.cells[i] == kOpen;
-    if (!path && answer.cells[i] != maze.cells[i]) return false;
-    marked += path;
-    if (maze.cells[i] == kOpen && !path) corridor.cells[i] = kWall;
+namespace {
+
+/// `maze` with only those open cells left that `answer` marks; nullopt where it differs otherwise.
+std::optional<Grid> marked_corridor(const Grid& maze, const Grid& answer) {
+  if (answer.cells.size() != maze.cells.size() || answer.columns != maze.columns) {
+    return std::nullopt;
   }
-  auto shortest = maze_distance(maze), within = maze_distance(corridor);
+  Grid corridor = maze;
+  for (size_t i = 0; i < maze.cells.size(); ++i) {
+    bool marked = answer.cells[i] == kPath && maze.cells[i] == kOpen;
+    if (!marked && answer.cells[i] != maze.cells[i]) return std::nullopt;
+    if (maze.cells[i] == kOpen && !marked) corridor.cells[i] = kWall;
+  }
+  return corridor;
+}
+
+}  // namespace
+
+bool joins_start_and_goal(const Grid& maze, const Grid& answer) {
+  auto corridor = marked_corridor(maze, answer);
+  return corridor && maze_distance(*corridor).has_value();
+}
+
+bool is_shortest_path(const Grid& maze, const Grid& answer) {
+  auto corridor = marked_corridor(maze, answer);
+  if (!corridor) return false;
+  auto marked = std::count(corridor->cells.begin(), corridor->cells.end(), kOpen);
+  auto shortest = maze_distance(maze), within = maze_distance(*corridor);
   // As many marked cells as the path has inner ones, and a path of that length within them.
   return shortest && within && *within == *shortest && marked == *shortest - 1;
 }

@@ -36,6 +36,10 @@ std::optional<Grid> solve_maze(const Grid& maze);
 /// unchanged: the paper's criterion, of which there are usually many.
 bool is_shortest_path(const Grid& maze, const Grid& answer);
 
+/// Whether `answer` keeps the walls, S and G of `maze` and joins S and G by cells marked o; others
+/// may be marked too.
+bool joins_start_and_goal(const Grid& maze, const Grid& answer);
+
 struct MazePair {
   Grid question, answer;
 };

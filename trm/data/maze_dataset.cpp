@@ -49,6 +49,14 @@ std::vector<MazePair> read_maze_csv(const std::filesystem::path& file,
   return rows;
 }
 
+bool is_maze_csv(const std::filesystem::path& file) {
+  CsvReader csv(file);
+  std::vector<std::string> fields;
+  bool rows = csv.next(fields) && csv.next(fields);
+  if (!rows || fields.size() != 4) csv.fail_here("no row of source,question,answer,rating");
+  return fields[1].find_first_of("SG#") != std::string::npos;
+}
+
 GeneratedMazes generate_mazes(int side, int min_length, int64_t train, int64_t test, uint64_t seed,
                               const Progress& progress) {
   if (train < 0 || test < 0 || train + test < 1 || train + test > 1 << 24) {

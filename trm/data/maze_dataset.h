@@ -16,6 +16,9 @@ namespace trm {
 std::vector<MazePair> read_maze_csv(const std::filesystem::path& file,
                                     std::optional<int64_t> limit = std::nullopt);
 
+/// Whether the first question of a CSV file holds a maze's characters. Throws std::runtime_error.
+bool is_maze_csv(const std::filesystem::path& file);
+
 struct GeneratedMazes {
   std::vector<MazePair> train, test;
 };

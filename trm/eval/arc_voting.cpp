@@ -80,7 +80,12 @@ void ArcVoting::begin_round() {
     ++rounds_;
     return;
   }
+  forget();
   rounds_ = 1;
+}
+
+void ArcVoting::forget() {
+  rounds_ = 0;
   for (auto& task : tasks_) {
     for (auto& input : task.inputs) {
       input.answers.clear();

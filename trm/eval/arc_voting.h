@@ -40,6 +40,8 @@ class ArcVoting {
 
   /// Starts an evaluation; forgets the votes so far unless they are pooled.
   void begin_round();
+  /// Forgets all votes.
+  void forget();
   /// One prediction, in the order of arrival: `input` and `prediction` are 900 tokens each.
   /// Identifiers of padding and of tasks outside the test set are passed over. Throws
   /// std::runtime_error for an identifier that identifiers.json does not have.

@@ -149,20 +149,6 @@ class Tally {
 
 }  // namespace
 
-void Evaluation::add(const Evaluation& other) {
-  rows += other.rows, row_steps += other.row_steps;
-  exact_at_q += other.exact_at_q, steps_to_q += other.steps_to_q;
-  for (size_t k = 0; k < sums.size(); ++k) sums[k] += other.sums[k];
-  if (steps.size() != other.steps.size()) {
-    throw std::invalid_argument("[evaluate] the parts took different numbers of steps");
-  }
-  for (size_t s = 0; s < steps.size(); ++s) {
-    steps[s].exact += other.steps[s].exact;
-    steps[s].cell_accuracy += other.steps[s].cell_accuracy;
-    steps[s].q_halt_right += other.steps[s].q_halt_right;
-  }
-}
-
 Evaluation evaluate(const Model& model, const NextBatch& next, const EvaluateOptions& options) {
   Evaluation total;
   total.cells = model.shape.seq_len;

@@ -52,8 +52,6 @@ struct Evaluation {
 
   /// Metric by name, divided by the rows asked for something.
   double metric(Metric which) const { return sums[kCount] > 0 ? sums[which] / sums[kCount] : 0.0; }
-  /// Adds the sums of another part of the same data (of another process), not its preds.
-  void add(const Evaluation& other);
 };
 
 using NextBatch = std::function<std::optional<Batch>()>;

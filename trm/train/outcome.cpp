@@ -54,7 +54,7 @@ void save_outputs(const std::filesystem::path& file, const std::vector<std::stri
   save_npz(file, arrays);
 }
 
-std::vector<ArcVoting> make_evaluators(const PretrainConfig& config, int processes,
+std::vector<ArcVoting> make_evaluators(const PretrainConfig& config,
                                        const std::function<void(const std::string&)>& notice) {
   std::vector<ArcVoting> out;
   if (config.evaluators.empty()) return out;
@@ -65,11 +65,6 @@ std::vector<ArcVoting> make_evaluators(const PretrainConfig& config, int process
         fmt::format("evaluators: ARC voting needs one data set with test_puzzles.json, which {} is "
                     "not; pass evaluators=\"[]\" where it is not wanted",
                     data.string()));
-    return out;
-  }
-  if (processes > 1) {
-    notice(
-        "evaluators: ARC voting is not done by several processes; `trm eval` scores a checkpoint");
     return out;
   }
   for (auto& e : config.evaluators) {
@@ -106,6 +101,14 @@ std::string not_finite_message(const TrainState& state, int64_t step, double los
       more ? fmt::format(" and {} more", more) : "",
       saved_step >= 0 ? fmt::format("The checkpoint of step {} is kept", saved_step)
                       : "No checkpoint was due before");
+}
+
+ArcVoting gathered(const Ranks& ranks, ArcVoting votes) {
+  if (ranks.size() == 1) return votes;
+  auto states = ranks.gather(votes.state());
+  votes.forget();
+  for (auto& state : states) votes.merge(state);
+  return votes;
 }
 
 Carry gathered(const Ranks& ranks, const Carry& carry) {

@@ -24,13 +24,16 @@ void save_outputs(const std::filesystem::path& file, const std::vector<std::stri
                   const PuzzleDataset& test, const Evaluation& evaluation);
 
 /// The ARC evaluators of a run; none, with a notice that says why, where its data have no
-/// test_puzzles.json or several processes share the evaluation.
-std::vector<ArcVoting> make_evaluators(const PretrainConfig& config, int processes,
+/// test_puzzles.json.
+std::vector<ArcVoting> make_evaluators(const PretrainConfig& config,
                                        const std::function<void(const std::string&)>& notice);
 
 /// "loss is nan at step N", the tensors that are not finite, and the last good checkpoint.
 std::string not_finite_message(const TrainState& state, int64_t step, double loss,
                                int64_t saved_step);
+
+/// The votes of all processes, on each of them.
+ArcVoting gathered(const Ranks& ranks, ArcVoting votes);
 
 /// The carry of the whole global batch.
 Carry gathered(const Ranks& ranks, const Carry& carry);

@@ -47,6 +47,28 @@ mx::array Ranks::gather(const mx::array& array) const {
   return size() == 1 ? array : mx::distributed::all_gather(array, group_);
 }
 
+std::vector<std::string> Ranks::gather(const std::string& text) const {
+  if (size() == 1) return {text};
+  if (text.size() > INT32_MAX / static_cast<size_t>(size())) {
+    throw std::runtime_error("[distributed] a text is too long to be sent");
+  }
+  auto lengths = gather(mx::array({static_cast<int>(text.size())}));
+  mx::eval(lengths);
+  int longest = mx::max(lengths).item<int>();
+  if (longest == 0) return std::vector<std::string>(static_cast<size_t>(size()));
+  std::string padded = text;
+  padded.resize(static_cast<size_t>(longest));
+  auto all =
+      gather(mx::array(reinterpret_cast<const uint8_t*>(padded.data()), {longest}, mx::uint8));
+  mx::eval(all);
+  std::vector<std::string> out;
+  for (int i = 0; i < size(); ++i) {
+    auto from = all.data<char>() + static_cast<ptrdiff_t>(i) * longest;
+    out.emplace_back(from, from + lengths.data<int>()[i]);
+  }
+  return out;
+}
+
 mx::array Ranks::part(const mx::array& array) const {
   if (size() == 1) return array;
   int rows = array.shape(0) / size();

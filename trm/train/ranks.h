@@ -1,6 +1,8 @@
 #pragma once
 
 #include <optional>
+#include <string>
+#include <vector>
 
 #include <mlx/distributed/distributed.h>
 
@@ -25,6 +27,8 @@ class Ranks {
   mx::array sum(const mx::array& array) const { return sum(Arrays{array})[0]; }
   /// Joined along the first axis, in the order of the ranks. Equal shapes on all.
   mx::array gather(const mx::array& array) const;
+  /// The text of every process, in the order of the ranks, on all of them.
+  std::vector<std::string> gather(const std::string& text) const;
   /// This process's part of an array joined so.
   mx::array part(const mx::array& array) const;
 

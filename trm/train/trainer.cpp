@@ -106,8 +106,7 @@ Run::Run(const RunRequest& request, const Ranks& ranks, Observer& observer,
                     "lower global_batch_size",
                     config_.epochs, data_.train->groups(), config_.global_batch_size));
   }
-  voting_ = make_evaluators(config_, ranks_.size(),
-                            [&](const std::string& text) { observer_.notice(text); });
+  voting_ = make_evaluators(config_, [&](const std::string& text) { observer_.notice(text); });
   hyper_ = hyperparameters(config_, total_steps_, ranks_);
   open_folder();
 
@@ -348,10 +347,11 @@ void Run::evaluate_and_log() {
                              i == kCount ? value : value / asked);
   }
   for (auto& arc : voting_) {
-    auto scores = arc.scores();
+    auto scores = gathered(ranks_, arc).scores();
     for (auto& [k, value] : scores.pass_at) {
       line.values.emplace_back(fmt::format("ARC/pass@{}", k), value);
     }
+    if (!folder_) continue;
     write_file_atomically(folder_->path() / fmt::format("step_{}_submission.json", state_->step),
                           scores.submission);
   }
