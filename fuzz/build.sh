@@ -13,8 +13,10 @@ for source in $sources; do
   object=$out/objects/$(echo "${source%.cpp}" | tr / _).o
   echo "$launcher $clang $flags -fsanitize=fuzzer-no-link -c $source -o $object"
 done | xargs -P "${JOBS:-$(nproc)}" -I{} sh -c '{}'
+rm -f $out/readers.a
+ar qc $out/readers.a $out/objects/trm_*.o
 for target in fuzz/*.cpp; do
   name=$(basename "$target" .cpp)
-  echo "$launcher $clang $flags -fsanitize=fuzzer -c $target -o $out/objects/fuzz_$name.o && $clang $flags -fsanitize=fuzzer $out/objects/fuzz_$name.o $out/objects/trm_*.o -lfmt -ldeflate -o $out/$name"
+  echo "$launcher $clang $flags -fsanitize=fuzzer -c $target -o $out/objects/fuzz_$name.o && $clang $flags -fsanitize=fuzzer $out/objects/fuzz_$name.o $out/readers.a -lfmt -ldeflate -lz ${LINK:-} -o $out/$name"
 done | xargs -P "${JOBS:-$(nproc)}" -I{} sh -c '{}'
 python3 fuzz/seeds.py $out/corpus

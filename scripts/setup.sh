@@ -9,7 +9,7 @@ MLX_VERSION=0.32.4
 CUDNN_FRONTEND_VERSION=1.32.0
 
 apt_packages=(g++ cmake make pkg-config python3 python3-pip libopenblas-pthread-dev
-  libyaml-cpp-dev nlohmann-json3-dev libcli11-dev libfmt-dev libdeflate-dev libcurl4-openssl-dev
+  libyaml-cpp-dev nlohmann-json3-dev libcli11-dev libfmt-dev libdeflate-dev zlib1g-dev libcurl4-openssl-dev
   libgtest-dev libgmock-dev libbenchmark-dev)
 
 case "$(uname -s)" in

@@ -19,11 +19,19 @@ std::string lower_start(std::string_view head) {
   return out;
 }
 
+/// ONNX and TensorFlow models are protobufs that begin with a version (field 1): ONNX's is 3 or
+/// more, then come its producer, domain or graph; TensorFlow's is 1, then comes its graph.
 bool is_onnx(std::string_view head) {
-  // A protobuf that begins with ir_version (field 1) and then a producer's name (field 2) or the
-  // graph.
-  return head.size() > 4 && head[0] == 8 && static_cast<uint8_t>(head[1]) < 32 &&
-         (head[2] == 0x12 || head[2] == 0x3a) && head.find("torch") != head.npos;
+  return head.size() > 4 && head[0] == 8 && head[1] >= 3 && head[1] < 32 &&
+         (head[2] == 0x12 || head[2] == 0x1a || head[2] == 0x3a || head[2] == 0x42);
+}
+bool is_tensorflow(std::string_view head) {
+  using namespace std::string_view_literals;
+  bool saved_model = head.starts_with("\x08\x01\x12");
+  bool graph = head.starts_with("\x0a") && head.find("Placeholder") != head.npos;
+  bool index =
+      head.starts_with("\0\0"sv) && head.substr(0, 16).find("\x1a\x02\x08\x01") != head.npos;
+  return saved_model || graph || index;
 }
 
 }  // namespace
@@ -70,8 +78,9 @@ std::string diagnose(std::string_view head, uint64_t size) {
   if (is_onnx(head))
     return "an ONNX model, not a PyTorch checkpoint: convert the PyTorch model it was exported "
            "from";
-  if (head.starts_with("\x08") && head.find("saved_model") != head.npos)
-    return "a TensorFlow model, not a PyTorch checkpoint";
+  if (is_tensorflow(head))
+    return "a TensorFlow model or checkpoint, not PyTorch's: export its weights from TensorFlow "
+           "(numpy.savez) and convert that";
   if (head.find_first_not_of('\0') == head.npos)
     return fmt::format(
         "{} bytes that begin with zeros: the download or copy was not finished; get it again",

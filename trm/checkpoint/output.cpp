@@ -59,11 +59,14 @@ void write_blocks(AtomicFile& file, std::vector<Block>& blocks, bool with_crc,
     for (uint64_t first = 0; first < count; first += step)
       chunks.push_back({b, first, std::min(step, count - first), 0});
   }
+  uint64_t largest = 0;
+  for (const Chunk& c : chunks)
+    largest = std::max(largest, c.n * size_of(blocks[c.block].tensor->dtype));
   std::atomic<size_t> next{0};
   std::exception_ptr error;
   std::mutex error_lock;
   auto work = [&] {
-    std::vector<std::byte> buffer(kChunk);
+    std::vector<std::byte> buffer(largest);
     try {
       for (size_t i = next++; i < chunks.size(); i = next++) {
         Chunk& c = chunks[i];

@@ -25,6 +25,8 @@ struct OutTensor {
 
 struct WriteOptions {
   unsigned threads = 0;  // 0: as many as there are processors
+  uint64_t zip64_from =
+      0xffffffff;  // sizes and places from here on take zip64's fields; tests lower it
 };
 
 /// Bytes of `tensor` at a place of the file.

@@ -88,6 +88,10 @@ SourceFile read_torch_zip(const Source& source, const SourceOptions& options) {
   const std::string& first = zip->entries()[0].name;
   std::string prefix = first.substr(0, first.find('/') + 1);
   const ZipEntry* data = zip->find(prefix + "data.pkl");
+  if (!data && (zip->find("model.weights.h5") || zip->find("keras_metadata.pb")))
+    fail(
+        "[torch] a Keras model, not a PyTorch checkpoint: export its weights from Keras "
+        "(numpy.savez) and convert that");
   if (!data)
     fail("[torch] a zip archive without {}data.pkl: not a PyTorch checkpoint (it starts with {})",
          printable(prefix), printable(first));

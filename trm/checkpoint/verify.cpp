@@ -247,11 +247,13 @@ VerifyReport verify_conversion(const std::filesystem::path& input,
   }
   for (auto& [name, tensor] : by_name)
     report.differences.push_back({std::string(name), "is only in the output"});
+  uint64_t largest = 0;
+  for (const Chunk& c : chunks) largest = std::max(largest, c.n);
   std::atomic<size_t> next{0};
   std::mutex lock;
   std::exception_ptr error;
   auto work = [&] {
-    std::vector<std::byte> in(kStep * 16), out(kStep * 16);
+    std::vector<std::byte> in(largest * 16), out(largest * 16);
     const Tensor* current = nullptr;
     std::optional<PlainReader> reader;
     try {

@@ -2,12 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
-#include <mutex>
 #include <numeric>
-#include <optional>
-
-#include <libdeflate.h>
 
 #include "trm/io/text.h"
 
@@ -106,59 +101,10 @@ void read_zip64(const std::byte* extra, size_t size, ZipEntry& entry, uint64_t& 
   }
 }
 
-/// The record inflated last, shared by an archive's records: memory holds one at a time.
-struct InflateCache {
-  std::mutex lock;
-  std::optional<uint64_t> owner;  // the record's place in the archive
-  std::shared_ptr<const std::vector<std::byte>> bytes;
-};
-
-/// A deflated record. It is inflated whole when it is first read, and again if others were read
-/// since.
-class InflatedRecord : public ByteSource {
- public:
-  InflatedRecord(Region packed, uint64_t size, std::string name,
-                 std::shared_ptr<InflateCache> cache)
-      : packed_(std::move(packed)), size_(size), name_(std::move(name)), cache_(std::move(cache)) {}
-  uint64_t size() const override { return size_; }
-  void read(uint64_t offset, void* out, size_t bytes) const override {
-    if (offset > size_ || bytes > size_ - offset)
-      fail("[zip] record {} ends at byte {}", printable(name_), size_);
-    auto data = inflated();
-    if (bytes > 0) memcpy(out, data->data() + offset, bytes);
-  }
-
- private:
-  std::shared_ptr<const std::vector<std::byte>> inflated() const {
-    std::lock_guard guard(cache_->lock);
-    if (cache_->owner == packed_.offset) return cache_->bytes;
-    cache_->owner.reset();
-    cache_->bytes = nullptr;
-    auto packed = packed_.all();
-    auto out = std::make_shared<std::vector<std::byte>>(size_);
-    std::unique_ptr<libdeflate_decompressor, void (*)(libdeflate_decompressor*)> inflater(
-        libdeflate_alloc_decompressor(), libdeflate_free_decompressor);
-    size_t got = 0;
-    auto result = libdeflate_deflate_decompress(inflater.get(), packed.data(), packed.size(),
-                                                out->data(), size_, &got);
-    if (result != LIBDEFLATE_SUCCESS || got != size_)
-      fail("[zip] record {} does not inflate to its {} bytes: the file is damaged",
-           printable(name_), size_);
-    cache_->owner = packed_.offset;
-    cache_->bytes = out;
-    return out;
-  }
-
-  Region packed_;
-  uint64_t size_;
-  std::string name_;
-  std::shared_ptr<InflateCache> cache_;
-};
-
 }  // namespace
 
 ZipReader::ZipReader(Source source, const Limits& limits, bool fold_case)
-    : source_(std::move(source)), limits_(limits), cache_(std::make_shared<InflateCache>()) {
+    : source_(std::move(source)), limits_(limits) {
   read_directory(fold_case);
   check_local_headers();
 }
@@ -267,8 +213,7 @@ Region ZipReader::open(const ZipEntry& entry) const {
   if (entry.size > (1 << 20) && entry.size / limits_.max_inflate_ratio > entry.stored_size)
     fail("[zip] record {} inflates {} bytes to {}, more than {} times (--max-inflate-ratio)",
          printable(entry.name), entry.stored_size, entry.size, limits_.max_inflate_ratio);
-  return whole(std::make_shared<InflatedRecord>(raw, entry.size, entry.name,
-                                                std::static_pointer_cast<InflateCache>(cache_)));
+  return whole(inflater_.record(raw, entry.size, entry.name));
 }
 
 }  // namespace trm

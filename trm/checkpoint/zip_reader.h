@@ -3,10 +3,10 @@
 #pragma once
 
 #include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
+#include "trm/checkpoint/inflate.h"
 #include "trm/checkpoint/limits.h"
 #include "trm/io/byte_source.h"
 
@@ -28,8 +28,7 @@ class ZipReader {
 
   const std::vector<ZipEntry>& entries() const { return entries_; }
   const ZipEntry* find(const std::string& name) const;
-  /// The record's bytes; a deflated one is inflated into memory, within the limits, when it is
-  /// read.
+  /// The record's bytes; a deflated one is inflated when it is read, within the limits.
   Region open(const ZipEntry& entry) const;
 
  private:
@@ -42,7 +41,7 @@ class ZipReader {
   std::vector<ZipEntry> entries_;
   std::vector<uint64_t> header_offsets_;
   std::map<std::string, size_t> by_name_;
-  std::shared_ptr<void> cache_;  // of inflated records
+  Inflater inflater_;
 };
 
 }  // namespace trm

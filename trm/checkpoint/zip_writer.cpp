@@ -33,8 +33,9 @@ void put_common(std::string& out, const ZipRecord& record, const Placed& p, bool
   put(out, record.name.size(), 2);
 }
 
-std::string local_header(const ZipRecord& record, const Placed& p, uint64_t alignment) {
-  bool wide = p.size >= kFull32;
+std::string local_header(const ZipRecord& record, const Placed& p, uint64_t alignment,
+                         uint64_t zip64_from) {
+  bool wide = p.size >= zip64_from;
   std::string extra;
   if (wide) {
     put(extra, 1, 2);
@@ -56,8 +57,8 @@ std::string local_header(const ZipRecord& record, const Placed& p, uint64_t alig
   return out + record.name + extra;
 }
 
-std::string directory_entry(const ZipRecord& record, const Placed& p) {
-  bool wide = p.size >= kFull32, far = p.header >= kFull32;
+std::string directory_entry(const ZipRecord& record, const Placed& p, uint64_t zip64_from) {
+  bool wide = p.size >= zip64_from, far = p.header >= zip64_from;
   std::string extra;
   if (wide || far) {
     put(extra, 1, 2);
@@ -116,7 +117,7 @@ void write_zip(const std::filesystem::path& path, const std::vector<ZipRecord>& 
     Placed p;
     p.header = at;
     p.size = record.head.size() + (record.tensor ? record.tensor->bytes() : 0);
-    p.data = at + local_header(record, p, alignment).size();
+    p.data = at + local_header(record, p, alignment, options.zip64_from).size();
     if (record.tensor) blocks.push_back({p.data + record.head.size(), record.tensor});
     at = p.data + p.size;
     places.push_back(p);
@@ -130,11 +131,12 @@ void write_zip(const std::filesystem::path& path, const std::vector<ZipRecord>& 
     p.crc = libdeflate_crc32(0, records[i].head.data(), records[i].head.size());
     if (records[i].tensor)
       p.crc = combine_crc(p.crc, blocks[block++].crc, records[i].tensor->bytes());
-    std::string header = local_header(records[i], p, alignment) + records[i].head;
+    std::string header =
+        local_header(records[i], p, alignment, options.zip64_from) + records[i].head;
     file.write_at(p.header, header.data(), header.size());
-    directory += directory_entry(records[i], p);
+    directory += directory_entry(records[i], p, options.zip64_from);
   }
-  bool wide = at >= kFull32 || records.size() >= kFull16 || directory.size() >= kFull32;
+  bool wide = at >= options.zip64_from || records.size() >= kFull16 || directory.size() >= kFull32;
   std::string end = directory + end_records(records.size(), at, directory.size(), wide);
   file.write_at(at, end.data(), end.size());
   file.commit();
