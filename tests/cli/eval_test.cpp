@@ -4,12 +4,12 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "tests/cli/tiny_model.h"
 #include "tests/data/data_test_util.h"
 #include "tests/program.h"
 #include "tests/train/ring_test_util.h"
 #include "trm/checkpoint/checkpoint.h"
 #include "trm/data/maze_dataset.h"
-#include "trm/models/model.h"
 
 namespace trm {
 namespace {
@@ -17,20 +17,6 @@ namespace {
 using nlohmann::json;
 using test::golden;
 using testing::HasSubstr;
-
-/// An untrained model of a size that takes milliseconds.
-void save_model(const std::string& file, int cells, int vocab, int identifiers, uint64_t seed) {
-  ArchConfig c;
-  c.hidden_size = 16;
-  c.num_heads = 2;
-  c.L_layers = 1;
-  c.H_cycles = c.L_cycles = 1;
-  c.puzzle_emb_ndim = 16;
-  auto model = make_model(c, {cells, vocab, identifiers}, mx::random::key(seed));
-  model.io().q_head.weight =
-      mx::random::normal({2, 16}, mx::float32, 0, 1, mx::random::key(seed + 1));
-  save_npz(file, named_arrays(model));
-}
 
 class EvalTest : public testing_run::RingTest {
  protected:

@@ -3,9 +3,8 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "tests/cli/tiny_model.h"
 #include "tests/program.h"
-#include "trm/checkpoint/checkpoint.h"
-#include "trm/models/model.h"
 
 namespace trm {
 namespace {
@@ -113,6 +112,131 @@ TEST_F(SolveTest, EvalRefusesOverridesThatDoNotFit) {
               HasSubstr("hidden_size"));
   EXPECT_THAT(error({"eval", model(), "arch.L_layers=2", "--csv", csv()}),
               HasSubstr("missing: model.inner.L_level.layers.1"));
+}
+
+class SolveMazeTest : public testing::Test {
+ protected:
+  SolveMazeTest() { save_model(folder_ / "m.npz", 25, 6, 1, 3); }
+  trm::Outcome solve(std::vector<std::string> words, const std::string& input = "") const {
+    words.insert(words.begin(),
+                 {"solve", "--checkpoint", folder_ / "m.npz", "arch.num_heads=2", "--steps", "2"});
+    return run_program(words, input);
+  }
+  const std::string drawn_ = "S    \n# ###\n     \n### #\n    G\n";
+  TempDir folder_;
+};
+
+TEST_F(SolveMazeTest, TextInAndTheSameFormOut) {
+  auto drawn = solve({}, drawn_);
+  ASSERT_EQ(drawn.exit_code, 0) << drawn.err;
+  EXPECT_EQ(drawn.out.size(), 30u);
+  EXPECT_EQ(std::count(drawn.out.begin(), drawn.out.end(), '\n'), 5);
+  auto line = drawn_;
+  std::erase(line, '\n');
+  auto lines = solve({}, line + "\n" + line + "\n");
+  EXPECT_EQ(lines.out.size(), 52u);
+  std::erase(drawn.out, '\n');
+  EXPECT_EQ(lines.out.substr(0, 25), drawn.out);
+  // Open cells at the ends of lines that an editor has cut.
+  write_file(folder_ / "maze.txt", "S\n# ###\n\n### #\n    G\n");
+  EXPECT_EQ(solve({folder_ / "maze.txt", "--line"}).out, drawn.out + "\n");
+}
+
+TEST_F(SolveMazeTest, DrawsJsonAndPicture) {
+  auto outcome = solve({"--grid", "--png", folder_ / "p.png"}, drawn_);
+  EXPECT_THAT(outcome.out, HasSubstr("step  changed  halt"));
+  EXPECT_THAT(outcome.out, HasSubstr("wrong: "));
+  EXPECT_EQ(outcome.out.find('\033'), std::string::npos);
+  EXPECT_THAT(read_file(folder_ / "p.png"), StartsWith("\x89PNG"));
+  auto line = nlohmann::json::parse(solve({"--json"}, drawn_).out);
+  EXPECT_EQ(line["answer"].get<std::string>().size(), 25u);
+  EXPECT_EQ(line["steps"].size(), 2u);
+  auto one_line = drawn_;
+  std::erase(one_line, '\n');
+  solve({"--png", folder_ / "q.png"}, one_line + "\n" + one_line + "\n");
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "q_1.png"));
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "q_2.png"));
+}
+
+TEST_F(SolveMazeTest, RefusesWhatIsNoMaze) {
+  auto error = [&](const std::string& input) { return error_line(solve({}, input)); };
+  EXPECT_THAT(error("S G\n"), HasSubstr("3 cells do not make a square"));
+  EXPECT_THAT(error("SS\nG \n"), HasSubstr("2 cells are S"));
+  EXPECT_THAT(error("S \n#x\n"), HasSubstr("'x'"));
+  EXPECT_THAT(error("S \n G\n1234\n"), StartsWith("trm: error: "));
+  EXPECT_THAT(error_line(solve({"S  G", "1.3..41..1.34..1"})), HasSubstr("several kinds"));
+}
+
+class SolveArcTest : public testing::Test {
+ protected:
+  SolveArcTest() {
+    save_model(folder_ / "m.npz", 900, 12, 4, 3);
+    write_file(folder_ / "identifiers.json", R"(["<blank>", "a", "a|||t1|||0213456789", "ab"])");
+    write_file(folder_ / "a.json", task_);
+  }
+  trm::Outcome solve(std::vector<std::string> words, const std::string& input = "") const {
+    words.insert(words.begin(),
+                 {"solve", "--checkpoint", folder_ / "m.npz", "arch.num_heads=2", "--steps", "1"});
+    return run_program(words, input);
+  }
+  const std::string task_ = R"({"train": [{"input": [[1]], "output": [[2]]}],
+                                "test": [{"input": [[1, 2], [3, 4]]}, {"input": [[5]], "output": [[6]]}]})";
+  TempDir folder_;
+};
+
+TEST_F(SolveArcTest, KnownFormsVote) {
+  auto outcome = solve({folder_ / "a.json", "--data", folder_.path(), "--json"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(outcome.err.find("none of the"), std::string::npos);
+  std::istringstream lines(outcome.out);
+  std::string first, second;
+  std::getline(lines, first);
+  std::getline(lines, second);
+  auto a = nlohmann::json::parse(first), b = nlohmann::json::parse(second);
+  EXPECT_EQ(a["views"], 2) << "the task's own form and the turned one, not those of task ab";
+  int votes = 0;
+  for (auto& answer : a["answers"]) votes += answer["votes"].get<int>();
+  EXPECT_EQ(votes, 2);
+  EXPECT_THAT(a["verdict"], HasSubstr("no solution"));
+  EXPECT_EQ(b["verdict"], "wrong");
+  auto one = solve({folder_ / "a.json", "--data", folder_.path(), "--json", "--views", "1"});
+  EXPECT_EQ(nlohmann::json::parse(one.out.substr(0, one.out.find('\n')))["views"], 1);
+}
+
+TEST_F(SolveArcTest, PipedItIsASubmissionDrawnItIsAPicture) {
+  auto submission =
+      nlohmann::json::parse(solve({folder_ / "a.json", "--data", folder_.path()}).out);
+  EXPECT_EQ(submission["a"].size(), 2u);
+  EXPECT_TRUE(submission["a"][0].contains("attempt_2"));
+  auto drawn =
+      solve({folder_ / "a.json", "--data", folder_.path(), "--grid", "--png", folder_ / "p.png"});
+  EXPECT_THAT(drawn.out, HasSubstr("a, test 1, answer 1: "));
+  EXPECT_THAT(read_file(folder_ / "p_2.png"), StartsWith("\x89PNG"));
+}
+
+TEST_F(SolveArcTest, AnUnknownTaskIsSaidToBeAGuess) {
+  auto outcome = solve({"--data", folder_.path()}, task_);
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_THAT(outcome.err, HasSubstr("task is none of the 4 puzzles in identifiers.json"));
+  EXPECT_THAT(outcome.err, HasSubstr("has no embedding for it"));
+  EXPECT_TRUE(nlohmann::json::parse(outcome.out).contains("task"));
+}
+
+TEST_F(SolveArcTest, RefusesWhatIsNoTask) {
+  auto error = [&](const std::string& input) {
+    return error_line(solve({"--data", folder_.path()}, input));
+  };
+  EXPECT_THAT(error_line(solve({folder_ / "a.json"})), HasSubstr("--data DIR"));
+  EXPECT_THAT(error("{"), HasSubstr("not valid JSON"));
+  EXPECT_THAT(error("{}"), HasSubstr("no ARC task"));
+  EXPECT_THAT(error("[]"), HasSubstr("no ARC task"));
+  EXPECT_THAT(error(R"({"a": 3})"), HasSubstr("\"train\" and \"test\""));
+  EXPECT_THAT(error(R"({"train": [], "test": []})"), HasSubstr("lists no pairs"));
+  EXPECT_THAT(error_line(solve({folder_ / "a.json", folder_ / "a.json", "--data", folder_.path()})),
+              HasSubstr("given twice"));
+  write_file(folder_ / "identifiers.json", R"(["<blank>", "b", "c", "d", "e", "a"])");
+  EXPECT_THAT(error_line(solve({folder_ / "a.json", "--data", folder_.path()})),
+              HasSubstr("identifiers beyond the model's 4"));
 }
 
 }  // namespace

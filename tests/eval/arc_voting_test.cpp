@@ -12,12 +12,7 @@ using test::golden;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-std::vector<int32_t> tokens(const Grid& grid) {
-  std::vector<uint8_t> bytes(kArcCells);
-  write_arc_tokens(grid, dihedral_source(grid.rows, grid.columns, 0), grid.rows, grid.columns,
-                   ArcAugmentation{}.colours, 0, 0, bytes.data());
-  return {bytes.begin(), bytes.end()};
-}
+std::vector<int32_t> tokens(const Grid& grid) { return arc_tokens(grid); }
 
 TEST(ArcCrop, LargestRectangleOfColours) {
   Grid g{2, 3, {1, 2, 3, 4, 5, 6}};

@@ -110,6 +110,15 @@ ArcName parse_arc_name(std::string_view identifier) {
   return name;
 }
 
+std::vector<int32_t> arc_tokens(const Grid& grid) {
+  std::vector<uint8_t> bytes(kArcCells, kArcPad);
+  if (!grid.cells.empty()) {
+    write_arc_tokens(grid, dihedral_source(grid.rows, grid.columns, 0), grid.rows, grid.columns,
+                     ArcAugmentation{}.colours, 0, 0, bytes.data());
+  }
+  return {bytes.begin(), bytes.end()};
+}
+
 void write_arc_tokens(const Grid& grid, const std::vector<int32_t>& source, int rows, int columns,
                       const std::array<uint8_t, 10>& colours, int row, int column, uint8_t* out) {
   std::memset(out, kArcPad, kArcCells);

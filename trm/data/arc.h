@@ -60,6 +60,9 @@ struct ArcName {
 };
 ArcName parse_arc_name(std::string_view identifier);
 
+/// `grid` as the 900 tokens of a test example: in the top left corner. An empty one: padding only.
+std::vector<int32_t> arc_tokens(const Grid& grid);
+
 /// Writes `grid` as 900 tokens with its top left corner at (row, column), the edge marked after it.
 /// `source` lists the old cell of each new one (dihedral_source), rows x columns the new shape.
 void write_arc_tokens(const Grid& grid, const std::vector<int32_t>& source, int rows, int columns,

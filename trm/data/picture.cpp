@@ -164,6 +164,14 @@ std::string picture_text(PuzzleKind kind, const std::vector<int32_t>& input,
   return text;
 }
 
+std::string answer_text(PuzzleKind kind, const std::vector<int32_t>& input,
+                        const std::vector<int32_t>& answer, bool colours) {
+  Picture p = draw(kind, answer, input);
+  std::string text;
+  for (int r = 0; r < p.rows; ++r) text += text_row(p, r, colours) + "\n";
+  return text;
+}
+
 Image picture_image(PuzzleKind kind, const std::vector<int32_t>& input,
                     const std::vector<int32_t>& label) {
   Picture a = draw(kind, input, input), b = draw(kind, label, input);

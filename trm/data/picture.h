@@ -14,6 +14,10 @@ namespace trm {
 std::string picture_text(PuzzleKind kind, const std::vector<int32_t>& input,
                          const std::vector<int32_t>& label, bool colours);
 
+/// The answer alone, in the same way.
+std::string answer_text(PuzzleKind kind, const std::vector<int32_t>& input,
+                        const std::vector<int32_t>& answer, bool colours);
+
 /// 8-bit RGB, three bytes a pixel.
 struct Image {
   int width = 0, height = 0;

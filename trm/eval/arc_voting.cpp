@@ -54,25 +54,33 @@ Grid crop_arc(const int32_t* tokens) {
   return grid;
 }
 
-ArcVoting::ArcVoting(const std::filesystem::path& data_folder, const ArcVotingOptions& options)
-    : options_(options), identifiers_(read_identifiers(data_folder / "identifiers.json")) {
+ArcVoting::ArcVoting(std::vector<std::string> identifiers, const std::vector<ArcTask>& tasks,
+                     const ArcVotingOptions& options)
+    : options_(options), identifiers_(std::move(identifiers)) {
   if (options.attempts < 1) fail("[arc] at least one attempt is needed");
   for (int k : options.pass_at) {
     if (k < 1) fail("[arc] pass@{} is impossible", k);
   }
+  for (auto& task : tasks) add_task(task);
+}
+
+ArcVoting::ArcVoting(const std::filesystem::path& data_folder, const ArcVotingOptions& options)
+    : ArcVoting(read_identifiers(data_folder / "identifiers.json"), {}, options) {
   auto file = data_folder / "test_puzzles.json";
   auto json = read_json_file(file);
   if (!json.is_object() || json.empty()) {
     fail("[arc] {}: an object of tasks is expected", printable(file.string()));
   }
   for (auto& [name, task] : json.items()) {
-    Task t{name, {}};
-    for (auto& pair : parse_arc_task(name, task).test) {
-      t.inputs.push_back({pair.input, pair.output, {}, {}});
-    }
-    task_of_[name] = tasks_.size();
-    tasks_.push_back(std::move(t));
+    add_task(parse_arc_task(name, task));
   }
+}
+
+void ArcVoting::add_task(const ArcTask& task) {
+  Task t{task.name, {}};
+  for (auto& pair : task.test) t.inputs.push_back({pair.input, pair.output, {}, {}});
+  task_of_[task.name] = tasks_.size();
+  tasks_.push_back(std::move(t));
 }
 
 void ArcVoting::begin_round() {
@@ -121,6 +129,22 @@ void ArcVoting::add(int32_t puzzle_identifier, const int32_t* input, const int32
   }
 }
 
+std::vector<const ArcVoting::Answer*> ArcVoting::TestInput::ranked() const {
+  std::vector<const Answer*> ranked;
+  for (auto& answer : answers) ranked.push_back(&answer);
+  std::stable_sort(ranked.begin(), ranked.end(), [](const Answer* a, const Answer* b) {
+    return std::tuple(a->votes, a->q_sum / static_cast<double>(a->votes)) >
+           std::tuple(b->votes, b->q_sum / static_cast<double>(b->votes));
+  });
+  return ranked;
+}
+
+std::vector<ArcVoting::Answer> ArcVoting::ranking(size_t task, size_t input) const {
+  std::vector<Answer> out;
+  for (auto* answer : tasks_.at(task).inputs.at(input).ranked()) out.push_back(*answer);
+  return out;
+}
+
 ArcScores ArcVoting::scores() const {
   ArcScores out;
   out.tasks = static_cast<int64_t>(tasks_.size());
@@ -131,12 +155,7 @@ ArcScores ArcVoting::scores() const {
     auto entries = nlohmann::ordered_json::array();
     std::vector<int> solved(out.pass_at.size());
     for (auto& input : task.inputs) {
-      std::vector<const Answer*> ranked;
-      for (auto& answer : input.answers) ranked.push_back(&answer);
-      std::stable_sort(ranked.begin(), ranked.end(), [](const Answer* a, const Answer* b) {
-        return std::tuple(a->votes, a->q_sum / static_cast<double>(a->votes)) >
-               std::tuple(b->votes, b->q_sum / static_cast<double>(b->votes));
-      });
+      auto ranked = input.ranked();
       if (ranked.empty()) {
         if (out.missing.empty() || out.missing.back() != task.name)
           out.missing.push_back(task.name);

@@ -37,6 +37,9 @@ class ArcVoting {
  public:
   /// Reads identifiers.json and test_puzzles.json of a data set. Throws std::runtime_error.
   ArcVoting(const std::filesystem::path& data_folder, const ArcVotingOptions& options);
+  /// Votes on the test inputs of `tasks`; names of the puzzle identifiers in their order.
+  ArcVoting(std::vector<std::string> identifiers, const std::vector<ArcTask>& tasks,
+            const ArcVotingOptions& options);
 
   /// Starts an evaluation; forgets the votes so far unless they are pooled.
   void begin_round();
@@ -49,6 +52,14 @@ class ArcVoting {
            double q_halt_logit);
   ArcScores scores() const;
 
+  struct Answer {
+    Grid grid;
+    int64_t votes = 0;
+    double q_sum = 0;  // of sigmoid(q_halt)
+  };
+  /// The answers to a test input, the best first. Task and input count from 0, as constructed.
+  std::vector<Answer> ranking(size_t task, size_t input) const;
+
   /// All votes as text, to bring together those of several processes: merge() in the order of
   /// ranks.
   std::string state() const;
@@ -56,21 +67,19 @@ class ArcVoting {
   void merge(const std::string& state);
 
  private:
-  struct Answer {
-    Grid grid;
-    int64_t votes = 0;
-    double q_sum = 0;  // of sigmoid(q_halt)
-  };
   struct TestInput {
     Grid input, label;
     std::vector<Answer> answers;                         // in the order of their first vote
     std::unordered_map<std::string, size_t> by_content;  // where each grid stands in `answers`
     void vote(const Grid& grid, int64_t votes, double q_sum);
+    std::vector<const Answer*> ranked() const;
   };
   struct Task {
     std::string name;
     std::vector<TestInput> inputs;
   };
+
+  void add_task(const ArcTask& task);
 
   ArcVotingOptions options_;
   std::vector<std::string> identifiers_;
