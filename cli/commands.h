@@ -16,6 +16,7 @@ void add_convert(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_solve(CLI::App& app);
+void add_serve(CLI::App& app);
 void add_pretrain(CLI::App& app);
 void add_report(CLI::App& app);
 void add_selftest(CLI::App& app);

@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
   trm::cli::add_inspect(app);
   trm::cli::add_eval(app);
   trm::cli::add_solve(app);
+  trm::cli::add_serve(app);
   trm::cli::add_pretrain(app);
   trm::cli::add_report(app);
   trm::cli::add_selftest(app);

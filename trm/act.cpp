@@ -209,6 +209,17 @@ Carry rows_of(const Carry& carry, int begin, int end) {
           rows_of(carry.current, begin, end)};
 }
 
+Carry take_rows(const Carry& carry, const std::vector<int>& positions) {
+  mx::array rows(positions.data(), {static_cast<int>(positions.size())}, mx::int32);
+  auto take = [&](const mx::array& a) { return mx::take(a, rows, 0); };
+  Carry out = carry;
+  for (auto& z : out.z) z = take(z);
+  out.steps = take(carry.steps), out.halted = take(carry.halted);
+  out.current = {take(carry.current.inputs), take(carry.current.labels),
+                 take(carry.current.puzzle_identifiers)};
+  return out;
+}
+
 Carry joined(const std::vector<Carry>& parts) {
   if (parts.size() == 1) return parts[0];
   auto join = [&](auto&& member) {

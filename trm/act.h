@@ -89,6 +89,8 @@ Gradients train_gradients(const Model& model, const Carry& carry, const Examples
 /// Rows [begin, end) of each array that has rows.
 Carry rows_of(const Carry& carry, int begin, int end);
 Examples rows_of(const Examples& examples, int begin, int end);
+/// The rows at these positions, in this order.
+Carry take_rows(const Carry& carry, const std::vector<int>& positions);
 /// The reverse: the parts below each other.
 Carry joined(const std::vector<Carry>& parts);
 

@@ -4,21 +4,6 @@
 
 namespace trm {
 
-namespace {
-
-Carry take_rows(const Carry& carry, const std::vector<int>& positions) {
-  mx::array rows(positions.data(), {static_cast<int>(positions.size())}, mx::int32);
-  auto take = [&](const mx::array& a) { return mx::take(a, rows, 0); };
-  Carry out = carry;
-  for (auto& z : out.z) z = take(z);
-  out.steps = take(carry.steps), out.halted = take(carry.halted);
-  out.current = {take(carry.current.inputs), take(carry.current.labels),
-                 take(carry.current.puzzle_identifiers)};
-  return out;
-}
-
-}  // namespace
-
 void run_act(const Model& model, const Examples& examples, const ActOptions& options,
              const std::function<bool(const RowStep&)>& goes_on) {
   auto carry = initial_carry(model, examples);
