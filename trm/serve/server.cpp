@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <random>
 
 #include <fmt/format.h>
 
@@ -123,6 +124,9 @@ struct Server::Impl {
       answer(res, 200, {{"status", "ok"}, {"running", stats.running}, {"waiting", stats.waiting}});
     } else if (req.path == "/api/model") {
       describe(res);
+    } else if (req.path == "/api/example" && batcher && model.facts.kind != PuzzleKind::arc) {
+      uint64_t seed = std::random_device{}();
+      answer(res, 200, {{"puzzle", example_puzzle(model.facts, seed)}, {"seed", seed}});
     } else {
       known = page(req.path, res);
     }

@@ -162,6 +162,12 @@ std::optional<int> usual_cells(int vocab) {
   return std::nullopt;
 }
 
+std::string example_puzzle(const PuzzleFacts& facts, uint64_t seed) {
+  int side = static_cast<int>(std::lround(std::sqrt(facts.cells)));
+  if (facts.kind == PuzzleKind::sudoku) return to_text(generate_sudoku(side, 0, seed, 0).question);
+  return to_text(generate_maze(side, std::max(2, side * 3 / 2), seed, 0).question);
+}
+
 SolveRequest parse_solve_request(const std::string& body, const PuzzleFacts& facts) {
   auto json = parse_json(body, "request");
   if (!json.is_object()) refuse("an object is expected: {\"puzzle\": …}");

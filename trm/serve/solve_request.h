@@ -47,6 +47,9 @@ struct SolveRequest {
 /// with which key.
 SolveRequest parse_solve_request(const std::string& body, const PuzzleFacts& facts);
 
+/// A Sudoku with no given too many, or a maze with a long way, made from `seed`; not for ARC.
+std::string example_puzzle(const PuzzleFacts& facts, uint64_t seed);
+
 /// The model's answer of `tokens` in the form of the request: 81 characters, lines of a maze, or
 /// rows of colours.
 nlohmann::json answer_json(const SolveRequest& request, PuzzleKind kind, const int32_t* tokens);
