@@ -2,11 +2,12 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <thread>
 
 #include <fmt/format.h>
-#include <pthread.h>
+#include <unistd.h>
 
 #include "cli/commands.h"
 #include "trm/checkpoint/checkpoint.h"
@@ -101,6 +102,33 @@ Loaded open_model(const Options& o, const std::filesystem::path& checkpoint) {
   return out;
 }
 
+// Calls `stop` on a thread of its own at Ctrl-C or SIGTERM. A handler and a pipe: the libraries
+// have started threads before main() that blocking the signals here would not reach.
+class StopSignal {
+ public:
+  explicit StopSignal(std::function<void()> stop) {
+    if (pipe(pipe_) != 0) throw std::runtime_error("[serve] no pipe: too many open files");
+    thread_ = std::thread([stop = std::move(stop)] {
+      char c;
+      if (read(pipe_[0], &c, 1) == 1) stop();
+    });
+    struct sigaction action = {};
+    action.sa_handler = [](int) { wake(); };
+    for (int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
+  }
+  ~StopSignal() {
+    wake();
+    thread_.join();
+  }
+  StopSignal(const StopSignal&) = delete;
+  StopSignal& operator=(const StopSignal&) = delete;
+
+ private:
+  static void wake() { [[maybe_unused]] auto n = write(pipe_[1], "x", 1); }
+  static inline int pipe_[2];
+  std::thread thread_;
+};
+
 void run(Options& o) {
   std::string checkpoint = o.checkpoint;
   if (checkpoint.empty()) {
@@ -123,31 +151,17 @@ void run(Options& o) {
     o.server.runs = o.runs;
   }
 
-  // Ctrl-C and SIGTERM end the server in good order: blocked before any thread starts, they are
-  // waited for by one.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-
   Loaded loaded;
   if (!checkpoint.empty()) loaded = open_model(o, checkpoint);
   serve::Server server(std::move(loaded.served), std::move(loaded.engine), o.server);
   int port = server.bind();
-  std::thread stopper([&server, signals] {
-    int signal;
-    sigwait(&signals, &signal);
-    server.stop();
-  });
+  StopSignal stop([&server] { server.stop(); });
   bool v6 = o.server.host.find(':') != std::string::npos;
   fmt::print("Serving {} at http://{}{}{}:{}/ (Ctrl-C ends it)\n",
              checkpoint.empty() ? "training runs" : printable(checkpoint), v6 ? "[" : "",
              o.server.host, v6 ? "]" : "", port);
   std::fflush(stdout);
   server.listen();
-  pthread_kill(stopper.native_handle(), SIGTERM);  // in case it still waits
-  stopper.join();
 }
 
 }  // namespace
