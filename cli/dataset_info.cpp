@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
-#include <set>
 #include <string>
 
 #include <fmt/format.h>
@@ -14,9 +13,8 @@
 
 #include "cli/checks.h"
 #include "cli/commands.h"
-#include "trm/data/maze_dataset.h"
+#include "cli/csv_info.h"
 #include "trm/data/picture.h"
-#include "trm/data/sudoku_dataset.h"
 #include "trm/io/text.h"
 
 namespace trm::cli {
@@ -24,7 +22,8 @@ namespace trm::cli {
 namespace {
 
 struct InfoCommand {
-  std::string path, split = "train", png;
+  std::string path, split = "train", png, against;
+  bool json = false, rate = false;
   int64_t show = 0, from = 0;
 };
 
@@ -43,6 +42,36 @@ std::string token_range(const std::vector<int64_t>& counts) {
   return range(least, most);
 }
 
+nlohmann::json to_json(const SplitInfo& s) {
+  const auto& m = s.metadata;
+  nlohmann::json out = {{"examples", s.examples},
+                        {"puzzles", s.puzzles},
+                        {"groups", s.groups},
+                        {"examples_of_a_puzzle", {s.least_in_puzzle, s.most_in_puzzle}},
+                        {"puzzles_of_a_group", {s.least_in_group, s.most_in_group}},
+                        {"cells", m.seq_len},
+                        {"vocabulary", m.vocab_size},
+                        {"puzzle_identifiers", m.num_puzzle_identifiers},
+                        {"input_tokens", s.input_tokens},
+                        {"label_tokens", s.label_tokens},
+                        {"repeated_inputs", s.repeated_inputs},
+                        {"repeated_with_the_same_label", s.repeated_examples},
+                        {"repeated_with_another_label", s.conflicting}};
+  if (s.maze) out["maze"] = maze_json(*s.maze);
+  return out;
+}
+
+nlohmann::json to_json(const std::string& path, const DatasetInfo& info) {
+  nlohmann::json out = {{"path", path}, {"kind", name_of(info.kind)}, {"bytes", info.bytes}};
+  for (auto& [split, s] : info.splits) out["splits"][split] = to_json(s);
+  if (info.leakage) {
+    out["leakage"] = {{"exact", info.leakage->exact},
+                      {"symmetric", info.leakage->symmetric},
+                      {"first", info.leakage->first}};
+  }
+  return out;
+}
+
 void print_split(const std::string& name, const SplitInfo& s) {
   auto& m = s.metadata;
   fmt::print("{}: {} examples, {} puzzles of {} examples, {} groups of {} puzzles\n", name,
@@ -55,10 +84,12 @@ void print_split(const std::string& name, const SplitInfo& s) {
       m.num_puzzle_identifiers);
   fmt::print("  repeated inputs: {} ({} with the same label, {} with another)\n", s.repeated_inputs,
              s.repeated_examples, s.conflicting);
+  if (s.maze) print_maze_facts(maze_json(*s.maze));
 }
 
 void print_folder(const InfoCommand& o) {
   auto info = dataset_info(o.path);
+  if (o.json) return fmt::print("{}\n", to_json(o.path, info).dump(2));
   fmt::print("{}: {}, {:.2f} MB\n", printable(o.path), name_of(info.kind),
              static_cast<double>(info.bytes) / (1 << 20));
   for (std::string split : {"train", "test"}) {
@@ -101,50 +132,6 @@ void show_examples(const InfoCommand& o) {
   }
 }
 
-void print_csv(const InfoCommand& o) {
-  std::set<std::string> distinct;
-  if (is_maze_csv(o.path)) {
-    auto rows = read_maze_csv(o.path);
-    int shortest = INT32_MAX, longest = 0;
-    int64_t unreachable = 0, right = 0;
-    for (auto& row : rows) {
-      distinct.insert(to_text(row.question));
-      right += is_shortest_path(row.question, row.answer);
-      if (auto d = maze_distance(row.question)) {
-        shortest = std::min(shortest, *d);
-        longest = std::max(longest, *d);
-      } else {
-        ++unreachable;
-      }
-    }
-    fmt::print(
-        "{}: {} mazes of {}x{}, {} distinct; shortest paths of {} steps, {} without a path; {} "
-        "answers "
-        "are shortest paths\n",
-        printable(o.path), rows.size(), rows[0].question.rows, rows[0].question.rows,
-        distinct.size(), range(shortest, longest), unreachable, right);
-    return;
-  }
-  auto rows = read_sudoku_csv(o.path);
-  int64_t low = INT64_MAX, high = INT64_MIN, few = 81, many = 0, unique = 0;
-  double ratings = 0;
-  for (auto& row : rows) {
-    distinct.insert(to_text(row.pair.question));
-    low = std::min(low, row.rating);
-    high = std::max(high, row.rating);
-    ratings += static_cast<double>(row.rating);
-    few = std::min<int64_t>(few, row.pair.question.givens());
-    many = std::max<int64_t>(many, row.pair.question.givens());
-    unique += solve_sudoku(row.pair.question).found == 1;
-  }
-  int size = rows[0].pair.question.size;
-  fmt::print(
-      "{}: {} Sudoku of {}x{}, {} distinct, {} with one solution; {} givens; rating {}, mean "
-      "{:.1f}\n",
-      printable(o.path), rows.size(), size, size, distinct.size(), unique, range(few, many),
-      range(low, high), ratings / static_cast<double>(rows.size()));
-}
-
 }  // namespace
 
 void add_dataset_info(CLI::App& dataset) {
@@ -153,6 +140,10 @@ void add_dataset_info(CLI::App& dataset) {
       dataset.add_subcommand("info", "Counts, repetitions, leakage and pictures of a data set");
   c->add_option("path", o->path, "A data set's folder, or a CSV file of Sudoku or mazes")
       ->required();
+  c->add_flag("--json", o->json, "Print everything as JSON");
+  c->add_option("--against", o->against,
+                "A CSV file of training Sudoku: which rows of FILE stand there, also in disguise");
+  c->add_flag("--rate", o->rate, "Compare our rating of the Sudoku in FILE with its rating column");
   c->add_option("--show", o->show, "Draw this many examples")->check(kNotNegative);
   c->add_option("--png", o->png, "Write pictures of them (at least one) into this folder");
   c->add_option("--split", o->split, "Which split to draw from")
@@ -162,13 +153,18 @@ void add_dataset_info(CLI::App& dataset) {
   c->footer(
       "Examples:\n"
       "  trm dataset info data/sudoku-extreme-1k-aug-1000\n"
+      "  trm dataset info test_hard_10k.csv --against train.csv --rate --json\n"
       "  trm dataset info data/arc1 --show 3 --split test --png pictures");
   c->callback([o] {
+    if (o->json && (o->show > 0 || !o->png.empty())) fail("[dataset] --json draws nothing");
     if (std::filesystem::is_regular_file(o->path)) {
       if (o->show || !o->png.empty())
         fail("[dataset] pictures are drawn from data sets, not from CSV files");
-      return print_csv(*o);
+      auto info = csv_info({o->path, o->against, o->rate});
+      if (o->json) return fmt::print("{}\n", info.dump(2));
+      return print_csv_info(info);
     }
+    if (o->rate || !o->against.empty()) fail("[dataset] --rate and --against read CSV files");
     print_folder(*o);
     if (o->show > 0 || !o->png.empty()) show_examples(*o);
   });

@@ -72,6 +72,60 @@ TEST(DatasetInfo, WhatTheNoticeSaysOfThePublicSudoku) {
   EXPECT_EQ(info.splits.at("train").repeated_inputs, 0);
 }
 
+TEST(DatasetInfo, WhatTheNoticeSaysOfThePublicMazes) {
+  auto folder = test::shared_data("maze-30x30-hard-1k");
+  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "needs ../shared/data/maze-30x30-hard-1k";
+  auto info = dataset_info(folder);
+  EXPECT_EQ(info.leakage->symmetric, 0) << "1000 + 1000 distinct mazes";
+  double walls = 0, steps = 0;
+  int64_t least = 1000, most = 0;
+  for (auto& [split, s] : info.splits) {
+    EXPECT_EQ(s.examples, 1000);
+    EXPECT_EQ(s.repeated_inputs, 0);
+    EXPECT_EQ(s.maze->with_one_path, 0) << "no maze has a unique shortest path";
+    EXPECT_EQ(s.maze->rule_labels, 1000) << "every label is the path of the rule";
+    least = std::min(least, s.maze->least_steps);
+    most = std::max(most, s.maze->most_steps);
+    walls += s.maze->wall_share / 2;
+    steps += s.maze->mean_steps / 2;
+  }
+  EXPECT_EQ(least, 109);
+  EXPECT_EQ(most, 153);
+  EXPECT_NEAR(walls, 0.372, 5e-4);
+  EXPECT_NEAR(steps, 113.8, 0.05);
+}
+
+TEST(DatasetInfo, MazesWithOneShortestPathOrNone) {
+  auto facts = [](const std::string& text) {
+    auto maze = parse_maze(text);
+    return maze_facts({{maze, solve_maze(maze).value_or(maze)}});
+  };
+  EXPECT_EQ(facts("S #\n# #\n# G").with_one_path, 1);
+  EXPECT_EQ(facts("S #\n# #\n# G").without_path, 0);
+  EXPECT_EQ(facts("S #\n###\n  G").without_path, 1);
+  EXPECT_EQ(facts("S  \n###\n  G").shortest_labels, 0);
+  EXPECT_EQ(facts("S  \n## \n  G").with_one_path, 1);
+  EXPECT_EQ(facts("S  \n # \n  G").with_one_path, 0);
+  EXPECT_EQ(facts("   \n   \nS G").with_one_path, 1);
+  // No S or no G, as in a data set that is none: no path, and nothing fails.
+  Grid open{2, 2, {2, 2, 2, 2}};
+  EXPECT_EQ(maze_facts({{open, open}}).without_path, 1);
+}
+
+TEST(DatasetInfo, SudokuOfTwoListsAreCompared) {
+  auto made = generate_sudokus(9, 6, 2, 1);
+  std::vector<Sudoku> train, test;
+  for (auto& pair : made.train) train.push_back(pair.question);
+  for (auto& pair : made.test) test.push_back(pair.question);
+  NumpyMt19937 rng(7);
+  test.push_back(SudokuShuffle::draw(9, rng)(train[3]));
+  test.push_back(train[1]);
+  auto leak = sudoku_leakage(train, test);
+  EXPECT_EQ(leak.exact, 1);
+  EXPECT_EQ(leak.symmetric, 2);
+  EXPECT_THAT(leak.first, testing::ElementsAre(2, 3));
+}
+
 TEST(Picture, TextOfEachKind) {
   std::vector<int32_t> question(16, 1), answer(16, 2);
   question[0] = 5;

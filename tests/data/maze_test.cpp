@@ -4,6 +4,7 @@
 
 #include "tests/data/data_test_util.h"
 #include "tests/data/sha256.h"
+#include "trm/data/dataset_info.h"
 #include "trm/data/maze_dataset.h"
 #include "trm/data/numpy_random.h"
 
@@ -150,6 +151,31 @@ TEST(MazeDatasetGolden, FilesAreTheReferencesByteForByte) {
         read_maze_csv(golden(fmt::format("dataset/{}.test.csv", c.name))), c.options);
     test::expect_recorded_files(golden(fmt::format("dataset/{}.json", c.name)), dir.path / "d");
   }
+}
+
+// The published arrays as CSV files once more, and back.
+TEST(MazeDatasetGolden, AllPublishedMazesByteForByte) {
+  auto folder = test::shared_data("maze-30x30-hard-1k");
+  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "needs ../shared/data/maze-30x30-hard-1k";
+  test::TemporaryFolder dir;
+  std::vector<MazePair> pairs[2];
+  for (int test = 0; test < 2; ++test) {
+    std::string split = test ? "test" : "train", csv = "source,question,answer,rating\n";
+    PuzzleDataset data({folder}, split);
+    for (int64_t i = 0; i < data.examples(); ++i) {
+      auto [input, label] = example_tokens(data, i);
+      auto line = [](const std::vector<int32_t>& tokens) {
+        std::string text;
+        for (int32_t t : tokens) text += kMazeCharacters[static_cast<size_t>(t - 1)];
+        return text;
+      };
+      csv += "," + line(input) + "," + line(label) + ",0\n";
+    }
+    test::spit(dir.path / (split + ".csv"), csv);
+    pairs[test] = read_maze_csv(dir.path / (split + ".csv"));
+  }
+  write_maze_dataset(dir.path / "d", pairs[0], pairs[1], {});
+  test::expect_recorded_files(golden("dataset/maze_full_noaug_sha.json"), dir.path / "d");
 }
 
 }  // namespace

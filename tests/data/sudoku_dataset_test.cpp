@@ -215,5 +215,19 @@ TEST(SudokuDatasetGolden, FilesAreTheReferencesByteForByte) {
   }
 }
 
+// The recorded test split comes from 20,000 rows, of which ../shared has half; training comes
+// first.
+TEST(SudokuDatasetGolden, TheWholeTrainingSetWithTwentyForms) {
+  auto csv = test::shared_data("sudoku-extreme-1k");
+  if (!std::filesystem::exists(csv)) GTEST_SKIP() << "needs ../shared/data/sudoku-extreme-1k";
+  test::TemporaryFolder dir;
+  std::vector<SudokuPair> train, test;
+  for (auto& row : read_sudoku_csv(csv / "train.csv")) train.push_back(row.pair);
+  for (auto& row : read_sudoku_csv(csv / "test_hard_10k.csv", {}, 5)) test.push_back(row.pair);
+  write_sudoku_dataset(dir.path / "d", train, test, {.num_aug = 20, .reference_layout = true});
+  test::expect_recorded_files(golden("dataset/sudoku_1k_aug20_seed0_sha.json"), dir.path / "d",
+                              "train");
+}
+
 }  // namespace
 }  // namespace trm

@@ -1,10 +1,12 @@
 #include "trm/data/dataset_info.h"
 
 #include <algorithm>
+#include <functional>
 #include <mutex>
 #include <unordered_map>
 #include <unordered_set>
 
+#include "trm/data/maze.h"
 #include "trm/data/parallel.h"
 #include "trm/io/text.h"
 
@@ -90,8 +92,9 @@ void count_repeats(const Keys& keys, SplitInfo& info) {
   }
 }
 
-Leakage find_leaks(const PuzzleDataset& train, const PuzzleDataset& test, const Keys& seen,
-                   const Keys& asked, PuzzleKind kind) {
+/// `equivalent`(test, train) settles whether equal keys mean equal puzzles.
+Leakage find_leaks(const Keys& seen, const Keys& asked,
+                   const std::function<bool(int64_t, int64_t)>& equivalent) {
   Leakage leak;
   std::unordered_set<uint64_t> inputs(seen.input.begin(), seen.input.end());
   std::unordered_multimap<uint64_t, int64_t> forms;
@@ -104,10 +107,7 @@ Leakage find_leaks(const PuzzleDataset& train, const PuzzleDataset& test, const 
     bool same = exact;
     auto [from, to] = forms.equal_range(asked.symmetric[i]);
     for (auto it = from; it != to && !same; ++it) {
-      // Only for Sudoku does the key leave a doubt.
-      same = kind != PuzzleKind::sudoku ||
-             are_equivalent(sudoku_from_tokens(example_tokens(test, static_cast<int64_t>(i)).first),
-                            sudoku_from_tokens(example_tokens(train, it->second).first));
+      same = equivalent(static_cast<int64_t>(i), it->second);
     }
     leak.exact += exact;
     leak.symmetric += same;
@@ -116,7 +116,65 @@ Leakage find_leaks(const PuzzleDataset& train, const PuzzleDataset& test, const 
   return leak;
 }
 
+Keys keys_of(const std::vector<Sudoku>& puzzles) {
+  Keys keys{std::vector<uint64_t>(puzzles.size()), {}, std::vector<uint64_t>(puzzles.size())};
+  parallel_for(static_cast<int64_t>(puzzles.size()), [&](int64_t i) {
+    auto at = static_cast<size_t>(i);
+    auto& p = puzzles[at];
+    keys.input[at] = exact_key({p.cells.begin(), p.cells.begin() + p.count()});
+    keys.symmetric[at] = symmetry_key(p);
+  });
+  return keys;
+}
+
+MazeFacts maze_facts(const PuzzleDataset& data) {
+  std::vector<std::pair<Grid, Grid>> mazes;
+  for (int64_t i = 0; i < data.examples(); ++i) {
+    auto [input, label] = example_tokens(data, i);
+    mazes.emplace_back(grid_from_tokens(PuzzleKind::maze, input),
+                       grid_from_tokens(PuzzleKind::maze, label));
+  }
+  return maze_facts(mazes);
+}
+
 }  // namespace
+
+MazeFacts maze_facts(const std::vector<std::pair<Grid, Grid>>& mazes) {
+  MazeFacts facts;
+  std::mutex mutex;
+  int64_t cells = 0, walls = 0, steps = 0, solvable = 0;
+  facts.least_steps = INT64_MAX;
+  parallel_for(static_cast<int64_t>(mazes.size()), [&](int64_t i) {
+    auto& [maze, label] = mazes[static_cast<size_t>(i)];
+    auto distance = maze_distance(maze);
+    bool one = has_one_shortest_path(maze), shortest = is_shortest_path(maze, label);
+    bool by_rule = shortest && solve_maze(maze) == label;
+    std::lock_guard lock(mutex);
+    cells += static_cast<int64_t>(maze.cells.size());
+    walls += std::count(maze.cells.begin(), maze.cells.end(), kWall);
+    facts.with_one_path += one;
+    facts.shortest_labels += shortest;
+    facts.rule_labels += by_rule;
+    if (!distance) {
+      ++facts.without_path;
+      return;
+    }
+    ++solvable;
+    steps += *distance;
+    facts.least_steps = std::min<int64_t>(facts.least_steps, *distance);
+    facts.most_steps = std::max<int64_t>(facts.most_steps, *distance);
+  });
+  if (!solvable) facts.least_steps = 0;
+  if (solvable) facts.mean_steps = static_cast<double>(steps) / static_cast<double>(solvable);
+  if (cells) facts.wall_share = static_cast<double>(walls) / static_cast<double>(cells);
+  return facts;
+}
+
+Leakage sudoku_leakage(const std::vector<Sudoku>& train, const std::vector<Sudoku>& test) {
+  return find_leaks(keys_of(train), keys_of(test), [&](int64_t asked, int64_t seen) {
+    return are_equivalent(test[static_cast<size_t>(asked)], train[static_cast<size_t>(seen)]);
+  });
+}
 
 std::pair<std::vector<int32_t>, std::vector<int32_t>> example_tokens(const PuzzleDataset& data,
                                                                      int64_t example) {
@@ -145,13 +203,19 @@ DatasetInfo dataset_info(const std::filesystem::path& folder, const Progress& pr
     count_structure(d, s);
     keys[split] = read_split(d, info.kind, s, progress, split);
     count_repeats(keys[split], s);
+    if (info.kind == PuzzleKind::maze) s.maze = maze_facts(d);
   }
   if (data.empty()) {
     fail("[dataset] {} has neither train nor test: it is no data set", printable(folder.string()));
   }
   if (data.size() == 2) {
-    info.leakage =
-        find_leaks(data.at("train"), data.at("test"), keys["train"], keys["test"], info.kind);
+    const auto &train = data.at("train"), &test = data.at("test");
+    info.leakage = find_leaks(keys["train"], keys["test"], [&](int64_t asked, int64_t seen) {
+      // Only for Sudoku do equal keys leave a doubt.
+      return info.kind != PuzzleKind::sudoku ||
+             are_equivalent(sudoku_from_tokens(example_tokens(test, asked).first),
+                            sudoku_from_tokens(example_tokens(train, seen).first));
+    });
   }
   return info;
 }

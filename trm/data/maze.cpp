@@ -21,8 +21,11 @@ size_t find_token(const Grid& maze, uint8_t token) {
 /// Breadth-first search from S; parents and distances by cell, -1 where unreached.
 struct Flood {
   std::vector<int32_t> parent, distance;
+  std::vector<uint8_t> several;  // whether more than one shortest path leads there
   explicit Flood(const Grid& maze)
-      : parent(maze.cells.size(), -1), distance(maze.cells.size(), -1) {
+      : parent(maze.cells.size(), -1),
+        distance(maze.cells.size(), -1),
+        several(maze.cells.size(), 0) {
     auto start = static_cast<int32_t>(find_token(maze, kStart));
     std::vector<int32_t> queue{start};
     distance[static_cast<size_t>(start)] = 0;
@@ -34,14 +37,22 @@ struct Flood {
         int nr = r + step[0], nc = c + step[1];
         if (nr < 0 || nc < 0 || nr >= maze.rows || nc >= maze.columns) continue;
         auto next = static_cast<size_t>(nr * maze.columns + nc);
+        auto from = static_cast<size_t>(cell);
+        if (distance[next] == distance[from] + 1) several[next] = 1;
         if (maze.cells[next] == kWall || distance[next] >= 0) continue;
-        distance[next] = distance[static_cast<size_t>(cell)] + 1;
+        distance[next] = distance[from] + 1;
+        several[next] = several[from];
         parent[next] = cell;
         queue.push_back(static_cast<int32_t>(next));
       }
     }
   }
 };
+
+bool lacks_ends(const Grid& maze) {
+  return find_token(maze, kStart) == maze.cells.size() ||
+         find_token(maze, kGoal) == maze.cells.size();
+}
 
 }  // namespace
 
@@ -102,11 +113,20 @@ std::string maze_problem(const Grid& maze) {
 }
 
 std::optional<int> maze_distance(const Grid& maze) {
+  if (lacks_ends(maze)) return std::nullopt;
   int d = Flood(maze).distance[find_token(maze, kGoal)];
   return d < 0 ? std::nullopt : std::optional(d);
 }
 
+bool has_one_shortest_path(const Grid& maze) {
+  if (lacks_ends(maze)) return false;
+  Flood flood(maze);
+  size_t goal = find_token(maze, kGoal);
+  return flood.distance[goal] >= 0 && !flood.several[goal];
+}
+
 std::optional<Grid> solve_maze(const Grid& maze) {
+  if (lacks_ends(maze)) return std::nullopt;
   Flood flood(maze);
   size_t goal = find_token(maze, kGoal);
   if (flood.distance[goal] < 0) return std::nullopt;

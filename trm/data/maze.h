@@ -26,6 +26,8 @@ std::string maze_problem(const Grid& maze);
 
 /// Steps of the shortest path from S to G; nullopt when there is none.
 std::optional<int> maze_distance(const Grid& maze);
+/// Whether exactly one path from S to G is that short.
+bool has_one_shortest_path(const Grid& maze);
 
 /// The label of `maze`: the path of a breadth-first search from S that looks down, left, right, up
 /// and keeps the first discoverer as parent (this reproduces every published label of Maze-Hard).
