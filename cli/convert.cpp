@@ -201,7 +201,9 @@ void run(Arguments& a) {
       if (!a.quiet) fmt::print("\n");
     } catch (const std::runtime_error& e) {
       ++failed;
-      fmt::print(stderr, "trm: error: {}\n", e.what());
+      std::string what = e.what(), name = printable(job.input.string());
+      if (what.find(name) == what.npos) what = name + ": " + what;
+      fmt::print(stderr, "trm: error: {}\n", what);
     }
   }
   if (failed) fail("[convert] {} of {} inputs failed", failed, jobs.size());

@@ -40,6 +40,7 @@ DTYPES = [torch.float32] * 3 + [torch.bfloat16, torch.float16, torch.float64, to
           torch.uint8, torch.bool, torch.complex64, torch.complex128, torch.uint16, torch.uint32, torch.uint64,
           torch.float8_e4m3fn, torch.float8_e5m2]
 TORCH_ONLY, OURS_ONLY, COUNTS = collections.Counter(), collections.Counter(), collections.Counter()
+EXAMPLE = {}  # cause: the first case's seed
 
 
 def tensor(r, earlier):
@@ -203,6 +204,14 @@ def torch_results(paths, damaged):
     return results
 
 
+def unsteady(path, first):
+    """Whether torch gives other values the next times: of some damaged files it returns memory it never filled."""
+    for again in torch_results([path] * 4, [True] * 4):
+        if again[0] != "ok" or any(not same(a, again[1][name]) for name, a in first.items()):
+            return True
+    return False
+
+
 def explain(message):
     """The cause of a refusal without the names in it."""
     text = message.split("] ", 1)[-1]
@@ -236,20 +245,29 @@ def check_batch(trm, seeds):
                 COUNTS["beyond 64 MiB, not compared"] += 1
             elif want[0] == "refused":
                 COUNTS["both refuse" if not ours else "ours only"] += 1
-                OURS_ONLY.update([want[1]] if ours else [])
+                if ours:
+                    cause = re.sub("[0-9]+|0x[0-9a-f]+", "N", want[1])
+                    OURS_ONLY[cause] += 1
+                    EXAMPLE.setdefault(cause, seed)
             elif not ours:
                 if not want[1]:
                     COUNTS["no tensors on both sides"] += 1
                     continue
                 COUNTS["torch only"] += 1
-                TORCH_ONLY.update([explain(errors.get(path, "unknown (error of another file?)"))])
+                cause = explain(errors.get(path, "unknown (error of another file?)"))
+                TORCH_ONLY[cause] += 1
+                EXAMPLE.setdefault(cause, seed)
             else:
                 got = {k: np.array(v) for k, v in mx.load(npz).items()}
                 assert set(got) == set(want[1]), f"seed {seed}: names {sorted(set(got) ^ set(want[1]))[:4]}"
-                for name, array in want[1].items():
-                    assert same(array, got[name]), f"seed {seed}: {name} differs"
+                wrong = [name for name, array in want[1].items() if not same(array, got[name])]
+                bad = damaged[seeds.index(seed)]
+                if wrong and bad and unsteady(path, want[1]):
+                    COUNTS["torch's own answers differ from load to load"] += 1
+                    continue
+                assert not wrong, f"seed {seed}: {wrong[0]} differs"
                 COUNTS["same"] += 1
-                COUNTS["same, though damaged"] += damaged[seeds.index(seed)]
+                COUNTS["same, though damaged"] += bad
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -275,8 +293,8 @@ def main():
         print(", ".join(f"{n} {what}" for what, n in COUNTS.most_common()))
         for title, counter in (("torch reads it, we refuse", TORCH_ONLY), ("we read it, torch refuses", OURS_ONLY)):
             print(title + ":")
-            for what, n in counter.most_common(25):
-                print(f"  {n:6} {what}")
+            for what, n in counter.most_common():
+                print(f"  {n:6} {what} (as seed {EXAMPLE[what]})")
 
 
 if __name__ == "__main__":

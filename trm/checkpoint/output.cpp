@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
+#include <cstring>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <unordered_set>
@@ -45,53 +48,110 @@ uint32_t combine_crc(uint32_t first, uint32_t second, uint64_t second_length) {
   return multiply_mod(factor, first) ^ second;
 }
 
+namespace {
+
+/// Writes bytes [from, from + bytes) of the tensor's data to `out`; they may begin and end inside
+/// an element.
+void fill_bytes(const OutTensor& tensor, uint64_t from, uint64_t bytes, std::byte* out) {
+  const size_t item = size_of(tensor.dtype);
+  std::byte one[16];
+  if (size_t skip = from % item) {
+    size_t n = std::min<uint64_t>(item - skip, bytes);
+    tensor.fill(from / item, 1, one);
+    memcpy(out, one + skip, n);
+    from += n;
+    bytes -= n;
+    out += n;
+  }
+  uint64_t elements = bytes / item;
+  if (elements > 0) tensor.fill(from / item, elements, out);
+  if (size_t rest = bytes % item) {
+    tensor.fill(from / item + elements, 1, one);
+    memcpy(out + elements * item, one, rest);
+  }
+}
+
+/// Part of a block inside a span of the file.
+struct Piece {
+  size_t block;
+  uint64_t from, bytes;
+  uint32_t crc = 0;
+};
+struct Span {
+  uint64_t at;          // in the file
+  size_t first, count;  // pieces
+};
+
+}  // namespace
+
 void write_blocks(AtomicFile& file, std::vector<Block>& blocks, bool with_crc,
                   const WriteOptions& options) {
-  constexpr uint64_t kChunk = 1 << 20;
-  struct Chunk {
-    size_t block;
-    uint64_t first, n;
-    uint32_t crc;
-  };
-  std::vector<Chunk> chunks;
+  constexpr uint64_t kSpan = 2 << 20;
+  std::vector<Piece> pieces;
+  std::vector<Span> spans;
+  uint64_t end = 0, bytes = 0;
   for (size_t b = 0; b < blocks.size(); ++b) {
-    uint64_t count = blocks[b].tensor->count(), step = kChunk / size_of(blocks[b].tensor->dtype);
-    for (uint64_t first = 0; first < count; first += step)
-      chunks.push_back({b, first, std::min(step, count - first), 0});
+    uint64_t size = blocks[b].tensor->bytes();
+    for (uint64_t from = 0; from < size; from += pieces.back().bytes) {
+      uint64_t place = blocks[b].offset + from, at = place / kSpan * kSpan;
+      if (spans.empty() || spans.back().at != at) spans.push_back({at, pieces.size(), 0});
+      ++spans.back().count;
+      pieces.push_back({b, from, std::min(size - from, at + kSpan - place)});
+    }
+    end = std::max(end, blocks[b].offset + size);
+    bytes += size;
   }
-  uint64_t largest = 0;
-  for (const Chunk& c : chunks)
-    largest = std::max(largest, c.n * size_of(blocks[c.block].tensor->dtype));
+  // Headers are written between the blocks afterwards, each through the cache: with many of them
+  // that would take longer than is won.
+  bool direct =
+      bytes >= options.direct_from && bytes >> 20 >= blocks.size() && file.start_direct(end);
   std::atomic<size_t> next{0};
   std::exception_ptr error;
   std::mutex error_lock;
   auto work = [&] {
-    std::vector<std::byte> buffer(largest);
     try {
-      for (size_t i = next++; i < chunks.size(); i = next++) {
-        Chunk& c = chunks[i];
-        const Block& block = blocks[c.block];
-        size_t item = size_of(block.tensor->dtype), bytes = c.n * item;
-        block.tensor->fill(c.first, c.n, buffer.data());
-        if (with_crc) c.crc = libdeflate_crc32(0, buffer.data(), bytes);
-        file.write_at(block.offset + c.first * item, buffer.data(), bytes);
+      std::unique_ptr<std::byte, void (*)(void*)> memory(
+          static_cast<std::byte*>(std::aligned_alloc(
+              AtomicFile::kDirect, std::min(kSpan, end / AtomicFile::kDirect * AtomicFile::kDirect +
+                                                       AtomicFile::kDirect))),
+          std::free);
+      if (!memory) throw std::bad_alloc();
+      std::byte* buffer = memory.get();
+      for (size_t i = next++; i < spans.size(); i = next++) {
+        const Span& span = spans[i];
+        const Piece& first = pieces[span.first];
+        uint64_t begin = direct ? 0 : blocks[first.block].offset + first.from - span.at,
+                 done = begin;
+        for (size_t k = span.first; k < span.first + span.count; ++k) {
+          Piece& p = pieces[k];
+          uint64_t place = blocks[p.block].offset + p.from - span.at;
+          memset(buffer + done, 0, place - done);
+          fill_bytes(*blocks[p.block].tensor, p.from, p.bytes, buffer + place);
+          if (with_crc) p.crc = libdeflate_crc32(0, buffer + place, p.bytes);
+          done = place + p.bytes;
+        }
+        if (direct)
+          for (; done % AtomicFile::kDirect != 0; ++done) buffer[done] = std::byte{0};
+        file.write_at(span.at + begin, buffer + begin, done - begin);
       }
     } catch (...) {
       std::lock_guard lock(error_lock);
       if (!error) error = std::current_exception();
-      next = chunks.size();
+      next = spans.size();
     }
   };
+  // More threads only wait for the disk, and each has its buffers.
   size_t threads =
-      options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+      options.threads ? options.threads : std::clamp(std::thread::hardware_concurrency(), 1u, 4u);
   std::vector<std::jthread> helpers;
-  for (size_t i = 1; i < std::min(threads, chunks.size()); ++i) helpers.emplace_back(work);
+  for (size_t i = 1; i < std::min(threads, spans.size()); ++i) helpers.emplace_back(work);
   work();
   helpers.clear();
   if (error) std::rethrow_exception(error);
-  for (const Chunk& c : chunks) {
-    Block& block = blocks[c.block];
-    block.crc = combine_crc(block.crc, c.crc, c.n * size_of(block.tensor->dtype));
+  if (direct) file.end_direct(end);
+  for (const Piece& p : pieces) {
+    Block& block = blocks[p.block];
+    block.crc = combine_crc(block.crc, p.crc, p.bytes);
   }
 }
 
@@ -155,8 +215,8 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<OutT
   for (size_t i = 0; i < order.size(); ++i)
     blocks.push_back({header.size() + entries[i].begin, order[i]});
   AtomicFile file(path);
-  file.write(header);
   write_blocks(file, blocks, false, options);
+  file.write_at(0, header.data(), header.size());
   file.commit();
 }
 

@@ -24,9 +24,9 @@ struct OutTensor {
 };
 
 struct WriteOptions {
-  unsigned threads = 0;  // 0: as many as there are processors
-  uint64_t zip64_from =
-      0xffffffff;  // sizes and places from here on take zip64's fields; tests lower it
+  unsigned threads = 0;              // 0: one a processor, at most 4
+  uint64_t direct_from = 64 << 20;   // bytes from which the system's cache is gone around
+  uint64_t zip64_from = 0xffffffff;  // sizes and places with zip64's fields; tests lower it
 };
 
 /// Bytes of `tensor` at a place of the file.
@@ -36,7 +36,8 @@ struct Block {
   uint32_t crc = 0;  // of the bytes, once written
 };
 
-/// Fills and writes all blocks in chunks, computing each one's CRC-32 where `with_crc`. The first
+/// Fills and writes all blocks (in the order of their places) in spans of the file; what lies
+/// between them is to be written afterwards. Computes each one's CRC-32 where `with_crc`. The first
 /// error of any thread is thrown.
 void write_blocks(AtomicFile& file, std::vector<Block>& blocks, bool with_crc,
                   const WriteOptions& options);

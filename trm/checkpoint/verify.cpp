@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <mutex>
 #include <thread>
 #include <unordered_map>
@@ -189,22 +190,44 @@ std::optional<uint64_t> first_difference(const ConvertedTensor& c, uint64_t firs
   return {};
 }
 
-/// The CRC of every record of a zip file; python's zipfile checks the same.
+/// CRC-32 of `bytes` from `offset` on.
+uint32_t crc_of(const Source& source, uint64_t offset, uint64_t bytes, uint32_t crc = 0) {
+  std::vector<std::byte> buffer(std::min<uint64_t>(1 << 20, bytes));
+  for (uint64_t done = 0; done < bytes;) {
+    uint64_t n = std::min<uint64_t>(buffer.size(), bytes - done);
+    source->read(offset + done, buffer.data(), n);
+    crc = libdeflate_crc32(crc, buffer.data(), n);
+    done += n;
+  }
+  return crc;
+}
+
+/// The data of a tensor in the output: where, and the CRC of what was compared.
+struct DataCrc {
+  uint64_t bytes;
+  uint32_t crc;
+};
+
+/// The CRC of every record of a zip file, as python's zipfile checks it. Data at a place in `known`
+/// were read already.
 void check_crcs(const std::filesystem::path& path, const Limits& limits,
-                std::vector<Difference>& out) {
+                const std::map<uint64_t, DataCrc>& known, std::vector<Difference>& out) {
   Source source = open_file(path);
   ZipReader zip(source, limits, false);
-  std::vector<std::byte> buffer(1 << 20);
   for (const ZipEntry& e : zip.entries()) {
-    uint32_t crc = 0;
-    for (uint64_t done = 0; done < e.size;) {
-      uint64_t n = std::min<uint64_t>(buffer.size(), e.size - done);
-      source->read(e.offset + done, buffer.data(), n);
-      crc = libdeflate_crc32(crc, buffer.data(), n);
-      done += n;
-    }
+    auto data = known.lower_bound(e.offset);
+    bool have = data != known.end() && data->first + data->second.bytes == e.offset + e.size;
+    uint64_t head = have ? data->first - e.offset : e.size;
+    uint32_t crc = crc_of(source, e.offset, head);
+    if (have) crc = combine_crc(crc, data->second.crc, data->second.bytes);
     if (crc != e.crc) out.push_back({e.name, "the record's CRC is wrong"});
   }
+}
+
+/// A large output was written around the system's cache, and is read so.
+Source open_output(const std::filesystem::path& path, const ConvertOptions& options) {
+  return std::filesystem::file_size(path) >= options.write.direct_from ? open_file_uncached(path)
+                                                                       : open_file(path);
 }
 
 }  // namespace
@@ -212,9 +235,9 @@ void check_crcs(const std::filesystem::path& path, const Limits& limits,
 VerifyReport verify_conversion(const std::filesystem::path& input,
                                const std::filesystem::path& output, const ConvertOptions& options) {
   Conversion plan = plan_conversion(input, options);
-  SourceFile written = output.extension() == ".json"
-                           ? read_shards(output, {})
-                           : open_source(output, {".", options.source.limits});
+  SourceFile written = output.extension() == ".json" ? read_shards(output, {})
+                                                     : open_source(open_output(output, options),
+                                                                   {".", options.source.limits});
   VerifyReport report;
   report.source_keys = plan.tensors.size();
   report.output_keys = written.weights.tensors.size();
@@ -224,9 +247,11 @@ VerifyReport verify_conversion(const std::filesystem::path& input,
     const ConvertedTensor* source;
     const Tensor* output;
     uint64_t first, n;
+    uint32_t crc = 0;  // of the output's bytes
   };
+  const bool with_crc = options.format != OutputFormat::safetensors;
   std::vector<Chunk> chunks;
-  constexpr uint64_t kStep = 1 << 18;
+  constexpr uint64_t kStep = 1 << 19;
   for (const ConvertedTensor& t : plan.tensors) {
     auto found = by_name.find(t.name);
     if (found == by_name.end()) {
@@ -247,25 +272,29 @@ VerifyReport verify_conversion(const std::filesystem::path& input,
   }
   for (auto& [name, tensor] : by_name)
     report.differences.push_back({std::string(name), "is only in the output"});
-  uint64_t largest = 0;
-  for (const Chunk& c : chunks) largest = std::max(largest, c.n);
+  uint64_t most_in = 0, most_out = 0;
+  for (const Chunk& c : chunks) {
+    most_in = std::max(most_in, c.n * size_of(c.source->tensor.dtype));
+    most_out = std::max(most_out, c.n * size_of(c.output->dtype));
+  }
   std::atomic<size_t> next{0};
   std::mutex lock;
   std::exception_ptr error;
   auto work = [&] {
-    std::vector<std::byte> in(largest * 16), out(largest * 16);
+    std::vector<std::byte> in(most_in), out(most_out);
     const Tensor* current = nullptr;
     std::optional<PlainReader> reader;
     try {
       for (size_t i = next++; i < chunks.size(); i = next++) {
-        const Chunk& c = chunks[i];
+        Chunk& c = chunks[i];
         if (current != &c.source->tensor) reader.emplace(*(current = &c.source->tensor));
         reader->read(c.first, c.n, in.data());
         const Tensor& t = c.source->tensor;
         if (t.swapped || t.conjugate || t.negative || t.dtype == DType::bool_)
           mend(t, in.data(), c.n);
-        c.output->storage.read((c.output->offset + c.first) * size_of(c.output->dtype), out.data(),
-                               c.n * size_of(c.output->dtype));
+        const size_t item = size_of(c.output->dtype);
+        c.output->storage.read((c.output->offset + c.first) * item, out.data(), c.n * item);
+        if (with_crc) c.crc = libdeflate_crc32(0, out.data(), c.n * item);
         if (auto bad = first_difference(*c.source, c.first, in.data(), out.data(), c.n)) {
           std::lock_guard guard(lock);
           report.differences.push_back(
@@ -279,15 +308,24 @@ VerifyReport verify_conversion(const std::filesystem::path& input,
     }
   };
   {
-    size_t threads = options.write.threads ? options.write.threads
-                                           : std::max(1u, std::thread::hardware_concurrency());
+    size_t threads = options.write.threads
+                         ? options.write.threads
+                         : std::clamp(std::thread::hardware_concurrency(), 1u, 4u);
     std::vector<std::jthread> helpers;
     for (size_t i = 1; i < std::min(threads, chunks.size()); ++i) helpers.emplace_back(work);
     work();
   }
   if (error) std::rethrow_exception(error);
-  if (options.format != OutputFormat::safetensors)
-    check_crcs(output, options.source.limits, report.differences);
+  if (with_crc) {
+    std::map<uint64_t, DataCrc> known;
+    for (const Chunk& c : chunks) {
+      uint64_t bytes = c.n * size_of(c.output->dtype);
+      DataCrc& data = known[c.output->storage.offset];
+      data.crc = combine_crc(data.crc, c.crc, bytes);
+      data.bytes += bytes;
+    }
+    check_crcs(output, options.source.limits, known, report.differences);
+  }
   std::stable_sort(report.differences.begin(), report.differences.end(),
                    [](auto& a, auto& b) { return a.name < b.name; });
   return report;

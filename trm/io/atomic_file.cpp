@@ -8,6 +8,10 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <linux/magic.h>
+#include <sys/statfs.h>
+#endif
 
 namespace trm {
 
@@ -49,6 +53,35 @@ void AtomicFile::write_at(size_t offset, const void* data, size_t bytes) {
     offset += static_cast<size_t>(n);
     bytes -= static_cast<size_t>(n);
   }
+}
+
+bool AtomicFile::start_direct(size_t bytes) {
+#ifdef __linux__
+  struct statfs system {};
+  int flags = fcntl(fd_, F_GETFL);
+  if (fstatfs(fd_, &system) != 0 || system.f_type == TMPFS_MAGIC ||
+      fcntl(fd_, F_SETFL, flags | O_DIRECT) != 0)
+    return false;
+  // Some file systems take the flag and refuse the write.
+  alignas(kDirect) static const std::byte kZeros[kDirect]{};
+  if (pwrite(fd_, kZeros, kDirect, 0) != static_cast<ssize_t>(kDirect)) {
+    fcntl(fd_, F_SETFL, flags);
+    return false;
+  }
+  // Writes into reserved space need not wait for each other.
+  if (fallocate(fd_, 0, 0, static_cast<off_t>(bytes)) != 0 && errno != EOPNOTSUPP)
+    fail("cannot write", path_);
+  return true;
+#else
+  return false;
+#endif
+}
+
+void AtomicFile::end_direct(size_t bytes) {
+#ifdef __linux__
+  fcntl(fd_, F_SETFL, fcntl(fd_, F_GETFL) & ~O_DIRECT);
+  if (ftruncate(fd_, static_cast<off_t>(bytes)) != 0) fail("cannot write", path_);
+#endif
 }
 
 void AtomicFile::commit(bool flush) {
