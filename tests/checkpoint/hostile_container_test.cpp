@@ -164,7 +164,7 @@ std::vector<Attack> container_attacks() {
        [] {
          return npy("{'descr': '<f4', 'descr': '<f8', 'fortran_order': False, 'shape': (1,), }", 4);
        },
-       "there twice"},
+       "repeated key"},
       {"safetensors_header_length", [] { return little((uint64_t{1} << 40) - 1, 8) + "{}"; },
        "--max-header-bytes"},
       {"safetensors_overlap",

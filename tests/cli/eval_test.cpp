@@ -21,7 +21,7 @@ using testing::HasSubstr;
 class EvalTest : public testing_run::RingTest {
  protected:
   std::string at(const std::string& name) const { return (folder_ / name).string(); }
-  json read_json(const std::string& name) const { return json::parse(test::slurp(at(name))); }
+  json read_json(const std::string& name) const { return json::parse(read_file(at(name))); }
   /// Runs `trm eval words… --json r.json` and gives what it wrote.
   json eval(std::vector<std::string> words) {
     words.insert(words.begin(), "eval");
@@ -44,7 +44,7 @@ TEST_F(EvalTest, SeveralCheckpointsIntervalsAndRatings) {
   for (int i = 0; i < 5; ++i) {
     csv += "a,1.3..41..1.34..1,1234341221434321," + std::to_string(i * 7) + "\n";
   }
-  test::spit(at("t.csv"), csv);
+  write_file(at("t.csv"), csv);
   auto r = eval({at("a.npz"), at("b.npz"), "--csv", at("t.csv"), "--steps", "2", "--save-preds",
                  at("p.npz")})["results"];
   ASSERT_EQ(r.size(), 2u);
@@ -85,7 +85,7 @@ TEST_F(EvalTest, MazesFromFolderAndCsv) {
   for (auto& pair : made.test) {
     csv += "m,\"" + to_text(pair.question) + "\",\"" + to_text(pair.answer) + "\",0\n";
   }
-  test::spit(at("m.csv"), csv);
+  write_file(at("m.csv"), csv);
   auto from_folder = eval({at("m.npz"), "--data", at("maze")});
   EXPECT_EQ(from_folder["kind"], "maze");
   EXPECT_TRUE(from_folder.contains("valid_and_shortest"));
@@ -139,8 +139,8 @@ TEST_F(ArcEvalTest, VotesAloneTogetherAndFromSavedAnswers) {
       {"--preds", at("p_a.npz"), at("p_b.npz"), "--data", at("arc"), "--submission", at("t.json")});
   EXPECT_EQ(again["arc_pooled"], r["arc_pooled"]);
   EXPECT_EQ(again["results"][0]["arc"]["pass_at"], alone["pass_at"]);
-  EXPECT_EQ(test::slurp(at("t_p_b.json")), test::slurp(at("s_b.json")));
-  EXPECT_EQ(test::slurp(at("t.json")), test::slurp(at("s.json")));
+  EXPECT_EQ(read_file(at("t_p_b.json")), read_file(at("s_b.json")));
+  EXPECT_EQ(read_file(at("t.json")), read_file(at("s.json")));
 }
 
 TEST_F(ArcEvalTest, SeveralProcessesShareTheWork) {
@@ -217,7 +217,7 @@ TEST(EvalGolden, SavedAnswersOfTheReferenceGiveItsSubmission) {
   }
   auto outcome = run_program(words);
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-  auto record = json::parse(test::slurp(golden("arc_eval/eval_a.json")))["results"];
+  auto record = json::parse(read_file(golden("arc_eval/eval_a.json")))["results"];
   auto pooled = json::parse(read_file(folder / "r.json"))["arc_pooled"]["pass_at"];
   for (auto& [key, value] :
        record["aggregated_voting_true.default.after_round1"]["metrics"].items()) {
@@ -225,10 +225,10 @@ TEST(EvalGolden, SavedAnswersOfTheReferenceGiveItsSubmission) {
   }
   auto expected =
       golden("arc_eval/eval_a.aggregated_voting_true.default.after_round1.submission.json");
-  EXPECT_EQ(read_file(folder / "s.json"), test::slurp(expected));
+  EXPECT_EQ(read_file(folder / "s.json"), read_file(expected));
   auto second =
       golden("arc_eval/eval_a.aggregated_voting_false.default.after_round1.submission.json");
-  EXPECT_EQ(read_file(folder / "s_round1.json"), test::slurp(second));
+  EXPECT_EQ(read_file(folder / "s_round1.json"), read_file(second));
 }
 
 }  // namespace

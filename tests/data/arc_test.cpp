@@ -10,7 +10,6 @@
 namespace trm {
 namespace {
 
-using test::error_of;
 using test::golden;
 using test::write_small_arc;
 using testing::HasSubstr;
@@ -76,29 +75,29 @@ TEST(ArcTask, BrokenTasksAreNamed) {
 }
 
 TEST(ArcDataset, WhatIsWrittenIsTheTasksAugmented) {
-  test::TemporaryFolder dir;
-  auto o = write_small_arc(dir.path);
-  auto report = write_arc_dataset(dir.path / "d", o);
+  TempDir dir;
+  auto o = write_small_arc(dir.path());
+  auto report = write_arc_dataset(dir / "d", o);
   EXPECT_EQ(report.tasks, 4);
   EXPECT_EQ(report.without_solutions, std::vector<std::string>{"odd"});
   // Two black cells stand or lie: no other form.
   EXPECT_THAT(report.not_full, testing::Contains(std::pair<std::string, int64_t>{"o1", 2}));
-  PuzzleDataset train({dir.path / "d"}, "train"), held({dir.path / "d"}, "test");
+  PuzzleDataset train({dir / "d"}, "train"), held({dir / "d"}, "test");
   EXPECT_EQ(train.groups(), 4);
   EXPECT_EQ(held.groups(), 2);
   EXPECT_EQ(train.examples(), report.train_examples);
   EXPECT_EQ(held.examples(), report.test_examples);
-  auto names = read_identifiers(dir.path / "d/identifiers.json");
+  auto names = read_identifiers(dir / "d/identifiers.json");
   EXPECT_EQ(static_cast<int64_t>(names.size()), report.identifiers);
   EXPECT_EQ(names[0], "<blank>");
   EXPECT_EQ(std::set<std::string>(names.begin(), names.end()).size(), names.size());
-  EXPECT_THAT(test::slurp(dir.path / "d/test_puzzles.json"), HasSubstr("\"output\": [[0]]"));
+  EXPECT_THAT(read_file(dir / "d/test_puzzles.json"), HasSubstr("\"output\": [[0]]"));
 }
 
 TEST(ArcDataset, BrokenInputIsNamed) {
-  test::TemporaryFolder dir;
-  auto o = write_small_arc(dir.path);
-  auto why = [&] { return error_of([&] { write_arc_dataset(dir.path / "d", o); }); };
+  TempDir dir;
+  auto o = write_small_arc(dir.path());
+  auto why = [&] { return error_of([&] { write_arc_dataset(dir / "d", o); }); };
   auto with = [&](auto&& change) {
     auto saved = o;
     change(o);
@@ -114,18 +113,18 @@ TEST(ArcDataset, BrokenInputIsNamed) {
               }),
               HasSubstr("arc_none_challenges.json"));
   EXPECT_THAT(with([](auto& x) { x.puzzle_identifiers_start = 0; }), HasSubstr("at least 1"));
-  test::spit(dir.path / "arc_even_solutions.json", "{\"e0\": [[[1, 2]]]}");
+  write_file(dir / "arc_even_solutions.json", "{\"e0\": [[[1, 2]]]}");
   EXPECT_THAT(why(), HasSubstr("lacks task e1"));
-  test::spit(dir.path / "arc_even_solutions.json", "{\"e0\": [[[1]], [[2]]], \"e1\": [[[3]]]}");
+  write_file(dir / "arc_even_solutions.json", "{\"e0\": [[[1]], [[2]]], \"e1\": [[[3]]]}");
   EXPECT_THAT(why(), HasSubstr("more solutions"));
-  test::spit(dir.path / "arc_even_challenges.json", "{\"e0\": 3}");
+  write_file(dir / "arc_even_challenges.json", "{\"e0\": 3}");
   EXPECT_NE(why(), "");
-  test::spit(dir.path / "arc_even_challenges.json", "{\"e0\"");
+  write_file(dir / "arc_even_challenges.json", "{\"e0\"");
   EXPECT_THAT(why(), HasSubstr("not valid JSON"));
-  EXPECT_FALSE(std::filesystem::exists(dir.path / "d"));
+  EXPECT_FALSE(std::filesystem::exists(dir / "d"));
   EXPECT_THAT(error_of([&] {
-                test::spit(dir.path / "ids.json", "[\"<blank>\", 3]");
-                read_identifiers(dir.path / "ids.json");
+                write_file(dir / "ids.json", "[\"<blank>\", 3]");
+                read_identifiers(dir / "ids.json");
               }),
               HasSubstr("entry 1 is not a string"));
 }
@@ -136,32 +135,32 @@ TEST(ArcDatasetGolden, SmallSetsAreTheReferencesByteForByte) {
   if (!std::filesystem::exists(golden("dataset"))) GTEST_SKIP() << "needs ../shared/golden/dataset";
   for (std::string name : {"arc_small_a", "arc_small_identity_heavy"}) {
     SCOPED_TRACE(name);
-    auto record = nlohmann::json::parse(test::slurp(golden("dataset/" + name + ".json")));
-    test::TemporaryFolder dir;
-    write_arc_dataset(dir.path / "d",
+    auto record = nlohmann::json::parse(read_file(golden("dataset/" + name + ".json")));
+    TempDir dir;
+    write_arc_dataset(dir / "d",
                       {.input_file_prefix = golden("dataset/" + name + "_src/arc-agi").string(),
                        .subsets = record["subsets"],
                        .test_set_name = record["test_set_name"],
                        .seed = record["seed"],
                        .num_aug = record["num_aug"]});
-    test::expect_recorded_files(golden("dataset/" + name + ".json"), dir.path / "d");
+    test::expect_recorded_files(golden("dataset/" + name + ".json"), dir / "d");
   }
 }
 
 TEST(ArcDatasetGolden, WholeArc1WithTwentyFormsByteForByte) {
   auto archive = test::shared_data("arc/arc-agi-kaggle-combined.tar.xz");
   if (!std::filesystem::exists(archive)) GTEST_SKIP() << "needs ../shared/data/arc";
-  test::TemporaryFolder dir;
+  TempDir dir;
   if (std::system(
-          fmt::format("tar -xf '{}' -C '{}' 2>/dev/null", archive.string(), dir.path.string())
+          fmt::format("tar -xf '{}' -C '{}' 2>/dev/null", archive.string(), dir.path().string())
               .c_str())) {
     GTEST_SKIP() << "needs tar and xz";
   }
-  write_arc_dataset(dir.path / "d", {.input_file_prefix = (dir.path / "arc-agi").string(),
-                                     .subsets = {"training", "evaluation", "concept"},
-                                     .test_set_name = "evaluation",
-                                     .num_aug = 20});
-  test::expect_recorded_files(golden("dataset/arc1_concept_aug20_seed42_sha.json"), dir.path / "d");
+  write_arc_dataset(dir / "d", {.input_file_prefix = (dir / "arc-agi").string(),
+                                .subsets = {"training", "evaluation", "concept"},
+                                .test_set_name = "evaluation",
+                                .num_aug = 20});
+  test::expect_recorded_files(golden("dataset/arc1_concept_aug20_seed42_sha.json"), dir / "d");
 }
 
 }  // namespace

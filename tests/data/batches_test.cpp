@@ -11,13 +11,12 @@
 namespace trm {
 namespace {
 
-using test::error_of;
 using testing::HasSubstr;
 
 struct Made {
   explicit Made(const test::MadeDataset& made)
-      : folder(), data((write_made(made, folder.path), PuzzleDataset({folder.path}, "train"))) {}
-  test::TemporaryFolder folder;
+      : folder(), data((write_made(made, folder.path()), PuzzleDataset({folder.path()}, "train"))) {}
+  TempDir folder;
   PuzzleDataset data;
 };
 
@@ -192,11 +191,11 @@ TEST(BatchesGolden, TrainingOrderIsTheReferences) {
     GTEST_SKIP() << "needs ../shared/golden/batches";
   for (std::string name : {"train_sudoku", "train_sudoku_e5", "train_arc"}) {
     SCOPED_TRACE(name);
-    auto g = nlohmann::json::parse(test::slurp(test::golden("batches/" + name + ".json")));
-    test::TemporaryFolder dir;
+    auto g = nlohmann::json::parse(read_file(test::golden("batches/" + name + ".json")));
+    TempDir dir;
     std::string dataset = g["dataset"];
-    test::write_golden_dataset(dataset == "arc_small_a_0" ? "arc_small_a" : dataset, dir.path);
-    PuzzleDataset data({dir.path}, "train");
+    test::write_golden_dataset(dataset == "arc_small_a_0" ? "arc_small_a" : dataset, dir.path());
+    PuzzleDataset data({dir.path()}, "train");
     TrainIterator it(data, {.global_batch_size = g["global_batch_size"],
                             .seed = g["seed"],
                             .epochs_per_iteration = g["epochs_per_iter"]});
@@ -218,10 +217,11 @@ TEST(BatchesGolden, EvaluationBatchesAreTheReferences) {
   }
   for (std::string name : {"test_arc", "test_sudoku"}) {
     SCOPED_TRACE(name);
-    auto g = nlohmann::json::parse(test::slurp(test::golden("batches/" + name + ".json")));
-    test::TemporaryFolder dir;
-    test::write_golden_dataset(name == "test_arc" ? "arc_small_a" : "sudoku_seed0_aug3", dir.path);
-    PuzzleDataset data({dir.path}, "test");
+    auto g = nlohmann::json::parse(read_file(test::golden("batches/" + name + ".json")));
+    TempDir dir;
+    test::write_golden_dataset(name == "test_arc" ? "arc_small_a" : "sudoku_seed0_aug3",
+                               dir.path());
+    PuzzleDataset data({dir.path()}, "test");
     auto compare = [&](EvalIterator& it, const nlohmann::json& batches) {
       for (auto& batch : batches) {
         auto b = it.next();

@@ -11,8 +11,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <stdlib.h>
 
+#include "tests/files.h"
 #include "trm/data/arc_dataset.h"
 #include "trm/data/npy.h"
 #include "trm/data/puzzle_dataset.h"
@@ -20,48 +20,11 @@
 
 namespace trm::test {
 
-/// A folder that is removed with everything in it.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "trm-test-XXXXXX").string();
-    if (!mkdtemp(name.data())) throw std::runtime_error("mkdtemp failed");
-    path = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code error;
-    std::filesystem::remove_all(path, error);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  std::filesystem::path path;
-};
-
 inline std::filesystem::path golden(const std::string& name) {
   return std::filesystem::path(TRM_SOURCE_DIR) / "../shared/golden" / name;
 }
 inline std::filesystem::path shared_data(const std::string& name) {
   return std::filesystem::path(TRM_SOURCE_DIR) / "../shared/data" / name;
-}
-
-inline std::string slurp(const std::filesystem::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-inline void spit(const std::filesystem::path& file, const std::string& text) {
-  std::filesystem::create_directories(file.parent_path());
-  std::ofstream(file, std::ios::binary) << text;
-}
-
-/// The message of the exception that `f` throws; "" when it throws none.
-template <class F>
-std::string error_of(F&& f) {
-  try {
-    f();
-  } catch (const std::exception& e) {
-    return e.what();
-  }
-  return "";
 }
 
 struct Tensor {
@@ -78,7 +41,7 @@ struct Tensor {
 
 /// All tensors of a safetensors file.
 inline std::map<std::string, Tensor> load_tensors(const std::filesystem::path& file) {
-  std::string all = slurp(file);
+  std::string all = read_file(file);
   uint64_t length = 0;
   std::memcpy(&length, all.data(), 8);
   auto header = nlohmann::json::parse(all.substr(8, length));
@@ -93,16 +56,18 @@ inline std::map<std::string, Tensor> load_tensors(const std::filesystem::path& f
 
 /// Writes golden/dataset/NAME as a data set's folder.
 inline void write_golden_dataset(const std::string& name, const std::filesystem::path& folder) {
-  auto info = nlohmann::json::parse(slurp(golden("dataset/" + name + ".json")));
+  auto info = nlohmann::json::parse(read_file(golden("dataset/" + name + ".json")));
   for (auto& [key, t] : load_tensors(golden("dataset/" + name + ".safetensors"))) {
     auto dot = key.find('.');
     std::string split = key.substr(0, dot), field = key.substr(dot + 1);
     char kind = t.dtype[0] == 'U' ? 'u' : 'i';
     int size = t.dtype == "U8" ? 1 : t.dtype == "I32" ? 4 : 8;
-    spit(folder / split / ("all__" + field + ".npy"), npy_header(kind, size, t.shape) + t.bytes);
+    write_file(folder / split / ("all__" + field + ".npy"),
+               npy_header(kind, size, t.shape) + t.bytes);
   }
   for (std::string split : {"train", "test"}) {
-    spit(folder / split / "dataset.json", info[split + "_dataset_json_text"].get<std::string>());
+    write_file(folder / split / "dataset.json",
+               info[split + "_dataset_json_text"].get<std::string>());
   }
 }
 
@@ -164,10 +129,11 @@ inline ArcDatasetOptions write_small_arc(const std::filesystem::path& dir) {
     std::string pair = "{\"input\": [" + row + ", " + row + "], \"output\": [" + row + "]}";
     return "{\"test\": [{\"input\": [" + row + "]}], \"train\": [" + pair + ", " + pair + "]}";
   };
-  spit(dir / "arc_even_challenges.json",
-       "{\"e0\": " + task(2, 3) + ", \"e1\": " + task(4, 5) + "}");
-  spit(dir / "arc_even_solutions.json", "{\"e0\": [[[1, 2]]], \"e1\": [[[3]]]}");
-  spit(dir / "arc_odd_challenges.json", "{\"o0\": " + task(3, 2) + ", \"o1\": " + task(0, 1) + "}");
+  write_file(dir / "arc_even_challenges.json",
+             "{\"e0\": " + task(2, 3) + ", \"e1\": " + task(4, 5) + "}");
+  write_file(dir / "arc_even_solutions.json", "{\"e0\": [[[1, 2]]], \"e1\": [[[3]]]}");
+  write_file(dir / "arc_odd_challenges.json",
+             "{\"o0\": " + task(3, 2) + ", \"o1\": " + task(0, 1) + "}");
   return {.input_file_prefix = (dir / "arc").string(),
           .subsets = {"even", "odd"},
           .test_set_name = "odd",

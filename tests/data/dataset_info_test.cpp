@@ -11,11 +11,10 @@
 namespace trm {
 namespace {
 
-using test::error_of;
 using testing::HasSubstr;
 
 TEST(DatasetInfo, CountsRepeatsAndLeaks) {
-  test::TemporaryFolder dir;
+  TempDir dir;
   auto made = generate_sudokus(9, 8, 4, 1);
   NumpyMt19937 rng(7);
   auto test = made.test;
@@ -24,8 +23,8 @@ TEST(DatasetInfo, CountsRepeatsAndLeaks) {
   test.push_back({shuffle(made.train[1].question), shuffle(made.train[1].answer)});  // in disguise
   auto train = made.train;
   train.push_back(train[2]);
-  write_sudoku_dataset(dir.path / "d", train, test, {});
-  auto info = dataset_info(dir.path / "d");
+  write_sudoku_dataset(dir / "d", train, test, {});
+  auto info = dataset_info(dir / "d");
   EXPECT_EQ(info.kind, PuzzleKind::sudoku);
   auto& t = info.splits.at("train");
   EXPECT_EQ(t.examples, 9);
@@ -40,34 +39,34 @@ TEST(DatasetInfo, CountsRepeatsAndLeaks) {
 }
 
 TEST(DatasetInfo, MazesLeakByTheirEightForms) {
-  test::TemporaryFolder dir;
+  TempDir dir;
   auto made = generate_mazes(8, 6, 5, 3, 1);
   auto test = made.test;
   test.push_back({dihedral(made.train[0].question, 3), dihedral(made.train[0].answer, 3)});
-  write_maze_dataset(dir.path / "d", made.train, test, {});
-  auto info = dataset_info(dir.path / "d");
+  write_maze_dataset(dir / "d", made.train, test, {});
+  auto info = dataset_info(dir / "d");
   EXPECT_EQ(info.kind, PuzzleKind::maze);
   EXPECT_EQ(info.leakage->exact, 0);
   EXPECT_EQ(info.leakage->symmetric, 1);
 }
 
 TEST(DatasetInfo, BrokenFoldersAreNamed) {
-  test::TemporaryFolder dir;
-  EXPECT_THAT(error_of([&] { dataset_info(dir.path / "none"); }), HasSubstr("no such folder"));
-  EXPECT_THAT(error_of([&] { dataset_info(dir.path); }), HasSubstr("neither train nor test"));
+  TempDir dir;
+  EXPECT_THAT(error_of([&] { dataset_info(dir / "none"); }), HasSubstr("no such folder"));
+  EXPECT_THAT(error_of([&] { dataset_info(dir.path()); }), HasSubstr("neither train nor test"));
 }
 
 TEST(DatasetInfo, WhatTheNoticeSaysOfThePublicSudoku) {
   auto csv = test::shared_data("sudoku-extreme-1k");
   if (!std::filesystem::exists(csv)) GTEST_SKIP() << "needs ../shared/data/sudoku-extreme-1k";
-  test::TemporaryFolder dir;
+  TempDir dir;
   std::vector<SudokuPair> train, test;
   for (auto& row : read_sudoku_csv(csv / "train.csv")) train.push_back(row.pair);
   for (auto& row : read_sudoku_csv(csv / "test_hard_10k.csv")) test.push_back(row.pair);
   EXPECT_EQ(train.size(), 1000u);
   EXPECT_EQ(test.size(), 10000u);
-  write_sudoku_dataset(dir.path / "d", train, test, {});
-  auto info = dataset_info(dir.path / "d");
+  write_sudoku_dataset(dir / "d", train, test, {});
+  auto info = dataset_info(dir / "d");
   EXPECT_EQ(info.leakage->symmetric, 0) << "no test row is equivalent to a training row";
   EXPECT_EQ(info.splits.at("train").repeated_inputs, 0);
 }
@@ -141,10 +140,10 @@ TEST(Picture, TextOfEachKind) {
 }
 
 TEST(Picture, PngHoldsTheImage) {
-  test::TemporaryFolder dir;
+  TempDir dir;
   auto image = picture_image(PuzzleKind::maze, {3, 1, 2, 4}, {3, 1, 5, 4});
-  write_png(dir.path / "x.png", image);
-  auto png = test::slurp(dir.path / "x.png");
+  write_png(dir / "x.png", image);
+  auto png = read_file(dir / "x.png");
   ASSERT_EQ(png.substr(0, 8), "\x89PNG\r\n\x1a\n");
   EXPECT_EQ(png.substr(12, 4), "IHDR");
   EXPECT_EQ(static_cast<uint8_t>(png[19]), image.width);

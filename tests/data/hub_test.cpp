@@ -13,7 +13,6 @@
 namespace trm {
 namespace {
 
-using test::error_of;
 using testing::HasSubstr;
 
 /// The server as a child process; it ends with the object.
@@ -51,15 +50,15 @@ class Server {
 struct Hub {
   explicit Hub(const std::string& mode) {
     for (int i = 0; i < 200000; ++i) content += static_cast<char>('a' + i * 7 % 26);
-    test::spit(dir.path / "root/me/sudoku/train.csv", content);
-    server = std::make_unique<Server>(dir.path / "root", mode);
+    write_file(dir / "root/me/sudoku/train.csv", content);
+    server = std::make_unique<Server>(dir / "root", mode);
     options.endpoint = server->endpoint();
-    options.cache = dir.path / "cache";
+    options.cache = dir / "cache";
   }
   std::filesystem::path get(const std::string& file = "train.csv") {
     return hub_dataset_file("me/sudoku", file, options);
   }
-  test::TemporaryFolder dir;
+  TempDir dir;
   std::string content;
   std::unique_ptr<Server> server;
   HubOptions options;
@@ -72,8 +71,8 @@ TEST(Hub, DownloadsOnceAndKeeps) {
   Hub hub("plain");
   NEEDS_SERVER(hub);
   auto path = hub.get();
-  EXPECT_EQ(test::slurp(path), hub.content);
-  std::filesystem::remove(hub.dir.path / "root/me/sudoku/train.csv");
+  EXPECT_EQ(read_file(path), hub.content);
+  std::filesystem::remove(hub.dir / "root/me/sudoku/train.csv");
   EXPECT_EQ(hub.get(), path) << "the cache answers";
   hub.options.endpoint = "http://127.0.0.1:1";
   hub.options.offline = true;
@@ -83,11 +82,10 @@ TEST(Hub, DownloadsOnceAndKeeps) {
 TEST(Hub, FollowsRedirectsAndChecksTheSum) {
   Hub hub("redirect");
   NEEDS_SERVER(hub);
-  EXPECT_EQ(test::slurp(hub.get()), hub.content);
+  EXPECT_EQ(read_file(hub.get()), hub.content);
   Hub damaged("damaged");
   EXPECT_THAT(error_of([&] { damaged.get(); }), HasSubstr("its SHA-256 is wrong"));
-  EXPECT_FALSE(
-      std::filesystem::exists(damaged.dir.path / "cache/datasets/me/sudoku/main/train.csv"));
+  EXPECT_FALSE(std::filesystem::exists(damaged.dir / "cache/datasets/me/sudoku/main/train.csv"));
 }
 
 TEST(Hub, GoesOnWhereItStopped) {
@@ -96,12 +94,12 @@ TEST(Hub, GoesOnWhereItStopped) {
     Hub hub(mode);
     NEEDS_SERVER(hub);
     EXPECT_THAT(error_of([&] { hub.get(); }), HasSubstr("100000 bytes are kept: run again"));
-    EXPECT_EQ(test::slurp(hub.get()), hub.content);
+    EXPECT_EQ(read_file(hub.get()), hub.content);
   }
   // All bytes had come, only the last step was missing.
   Hub hub("plain");
-  test::spit(hub.dir.path / "cache/datasets/me/sudoku/main/train.csv.part", hub.content);
-  EXPECT_EQ(test::slurp(hub.get()), hub.content);
+  write_file(hub.dir / "cache/datasets/me/sudoku/main/train.csv.part", hub.content);
+  EXPECT_EQ(read_file(hub.get()), hub.content);
 }
 
 TEST(Hub, ErrorsSayWhatToDo) {
@@ -118,7 +116,7 @@ TEST(Hub, ErrorsSayWhatToDo) {
   hub.options.offline = true;
   EXPECT_THAT(error_of([&] { hub.get("other.csv"); }), HasSubstr("HF_HUB_OFFLINE"));
   hub.options.offline = false;
-  hub.options.endpoint = "file://" + (hub.dir.path / "root").string();
+  hub.options.endpoint = "file://" + (hub.dir / "root").string();
   EXPECT_NE(error_of([&] { hub.get(); }), "") << "only http and https are spoken";
 }
 
@@ -127,19 +125,19 @@ TEST(Hub, TokenIsSent) {
   NEEDS_SERVER(hub);
   EXPECT_THAT(error_of([&] { hub.get(); }), HasSubstr("set HF_TOKEN"));
   hub.options.token = "secret";
-  EXPECT_EQ(test::slurp(hub.get()), hub.content);
+  EXPECT_EQ(read_file(hub.get()), hub.content);
 }
 
 TEST(Hub, EnvironmentDecides) {
-  test::TemporaryFolder dir;
-  test::spit(dir.path / "token", "from-file\n");
+  TempDir dir;
+  write_file(dir / "token", "from-file\n");
   setenv("HF_ENDPOINT", "http://localhost:99/", 1);
-  setenv("HF_HOME", dir.path.c_str(), 1);
+  setenv("HF_HOME", dir.path().c_str(), 1);
   unsetenv("HF_TOKEN");
   auto o = hub_options_from_environment();
   EXPECT_EQ(o.endpoint, "http://localhost:99");
   EXPECT_EQ(o.token, "from-file");
-  EXPECT_EQ(o.cache, dir.path / "trm");
+  EXPECT_EQ(o.cache, dir / "trm");
   setenv("HF_TOKEN", "mine", 1);
   setenv("HF_HUB_OFFLINE", "1", 1);
   o = hub_options_from_environment();

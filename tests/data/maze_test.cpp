@@ -11,7 +11,6 @@
 namespace trm {
 namespace {
 
-using test::error_of;
 using test::golden;
 using testing::HasSubstr;
 
@@ -112,18 +111,18 @@ TEST(MazeGenerator, SearchOnBitsAgreesWithPlainSearch) {
 }
 
 TEST(MazeDataset, WrittenReadAndRefused) {
-  test::TemporaryFolder dir;
+  TempDir dir;
   auto made = generate_mazes(10, 12, 6, 3, 1);
-  write_maze_dataset(dir.path / "d", made.train, made.test, {.aug = true});
-  PuzzleDataset data({dir.path / "d"}, "train");
+  write_maze_dataset(dir / "d", made.train, made.test, {.aug = true});
+  PuzzleDataset data({dir / "d"}, "train");
   EXPECT_EQ(data.examples(), 48);
   EXPECT_EQ(data.groups(), 6);
   EXPECT_EQ(data.metadata().vocab_size, 6);
-  EXPECT_THAT(error_of([&] { write_maze_dataset(dir.path / "d", {}, made.test, {}); }),
-              HasSubstr("training split has no mazes"));
+  EXPECT_THAT(error_of([&] { write_maze_dataset(dir / "d", {}, made.test, {}); }),
+              HasSubstr("training split has no puzzles"));
   auto why = [&](const std::string& row) {
-    test::spit(dir.path / "x.csv", "source,question,answer,rating\n" + row);
-    return error_of([&] { read_maze_csv(dir.path / "x.csv"); });
+    write_file(dir / "x.csv", "source,question,answer,rating\n" + row);
+    return error_of([&] { read_maze_csv(dir / "x.csv"); });
   };
   EXPECT_EQ(why("m,S G#,S G#,0\n"), "");
   EXPECT_EQ(why("m,S#G ####o,S,0\n").empty(), false);
@@ -145,11 +144,11 @@ TEST(MazeDatasetGolden, FilesAreTheReferencesByteForByte) {
   for (auto& c : {Case{"maze_noaug", {}}, Case{"maze_aug", {.aug = true}},
                   Case{"maze_sub3_aug_seed5", {.subsample_size = 3, .aug = true, .seed = 5}}}) {
     SCOPED_TRACE(c.name);
-    test::TemporaryFolder dir;
+    TempDir dir;
     write_maze_dataset(
-        dir.path / "d", read_maze_csv(golden(fmt::format("dataset/{}.train.csv", c.name))),
+        dir / "d", read_maze_csv(golden(fmt::format("dataset/{}.train.csv", c.name))),
         read_maze_csv(golden(fmt::format("dataset/{}.test.csv", c.name))), c.options);
-    test::expect_recorded_files(golden(fmt::format("dataset/{}.json", c.name)), dir.path / "d");
+    test::expect_recorded_files(golden(fmt::format("dataset/{}.json", c.name)), dir / "d");
   }
 }
 
@@ -157,7 +156,7 @@ TEST(MazeDatasetGolden, FilesAreTheReferencesByteForByte) {
 TEST(MazeDatasetGolden, AllPublishedMazesByteForByte) {
   auto folder = test::shared_data("maze-30x30-hard-1k");
   if (!std::filesystem::exists(folder)) GTEST_SKIP() << "needs ../shared/data/maze-30x30-hard-1k";
-  test::TemporaryFolder dir;
+  TempDir dir;
   std::vector<MazePair> pairs[2];
   for (int test = 0; test < 2; ++test) {
     std::string split = test ? "test" : "train", csv = "source,question,answer,rating\n";
@@ -171,11 +170,11 @@ TEST(MazeDatasetGolden, AllPublishedMazesByteForByte) {
       };
       csv += "," + line(input) + "," + line(label) + ",0\n";
     }
-    test::spit(dir.path / (split + ".csv"), csv);
-    pairs[test] = read_maze_csv(dir.path / (split + ".csv"));
+    write_file(dir / (split + ".csv"), csv);
+    pairs[test] = read_maze_csv(dir / (split + ".csv"));
   }
-  write_maze_dataset(dir.path / "d", pairs[0], pairs[1], {});
-  test::expect_recorded_files(golden("dataset/maze_full_noaug_sha.json"), dir.path / "d");
+  write_maze_dataset(dir / "d", pairs[0], pairs[1], {});
+  test::expect_recorded_files(golden("dataset/maze_full_noaug_sha.json"), dir / "d");
 }
 
 }  // namespace

@@ -29,20 +29,20 @@ TEST(Npy, HeaderIsNumPysByteForByte) {
 }
 
 TEST(Npy, WritesAndReadsBack) {
-  test::TemporaryFolder dir;
+  TempDir dir;
   std::vector<int64_t> values{-3, 0, 255, 70000};
   int64_t shape[] = {2, 2};
-  write_npy<int64_t>(dir.path / "x.npy", values, shape);
-  NpyFile file(dir.path / "x.npy");
+  write_npy<int64_t>(dir / "x.npy", values, shape);
+  NpyFile file(dir / "x.npy");
   EXPECT_EQ(file.header().dtype(), "int64");
   EXPECT_THAT(file.header().shape, ElementsAre(2, 2));
   EXPECT_EQ(file.read<int64_t>(), values);
-  EXPECT_THAT(test::error_of([&] { file.read<uint8_t>(); }),
+  EXPECT_THAT(error_of([&] { file.read<uint8_t>(); }),
               HasSubstr("element 0 is -3, outside 0..255"));
 }
 
 TEST(Npy, ReadsEveryIntegerType) {
-  test::TemporaryFolder dir;
+  TempDir dir;
   int64_t shape[] = {2};
   for (auto [kind, size] : {std::pair{'b', 1},
                             {'u', 1},
@@ -55,15 +55,14 @@ TEST(Npy, ReadsEveryIntegerType) {
                             {'i', 8}}) {
     std::string data(2 * static_cast<size_t>(size), '\0');
     data[static_cast<size_t>(size)] = 1;
-    test::spit(dir.path / "x.npy", npy_header(kind, size, shape) + data);
-    EXPECT_THAT(NpyFile(dir.path / "x.npy").read<int32_t>(), ElementsAre(0, 1));
+    write_file(dir / "x.npy", npy_header(kind, size, shape) + data);
+    EXPECT_THAT(NpyFile(dir / "x.npy").read<int32_t>(), ElementsAre(0, 1));
   }
-  test::spit(dir.path / "x.npy", npy_header('u', 8, shape) + std::string(16, '\xff'));
-  EXPECT_THAT(test::error_of([&] { NpyFile(dir.path / "x.npy").read<int64_t>(); }),
+  write_file(dir / "x.npy", npy_header('u', 8, shape) + std::string(16, '\xff'));
+  EXPECT_THAT(error_of([&] { NpyFile(dir / "x.npy").read<int64_t>(); }),
               HasSubstr("18446744073709551615, outside"));
-  test::spit(dir.path / "x.npy", npy_header('f', 4, shape) + std::string(8, '\0'));
-  EXPECT_THAT(test::error_of([&] { NpyFile(dir.path / "x.npy").read<int64_t>(); }),
-              HasSubstr("float32"));
+  write_file(dir / "x.npy", npy_header('f', 4, shape) + std::string(8, '\0'));
+  EXPECT_THAT(error_of([&] { NpyFile(dir / "x.npy").read<int64_t>(); }), HasSubstr("float32"));
 }
 
 TEST(Npy, AcceptsWhatOtherWritersWrite) {
@@ -78,7 +77,7 @@ TEST(Npy, AcceptsWhatOtherWritersWrite) {
 
 TEST(Npy, RefusesBrokenHeadersWithAReason) {
   auto why = [](const std::string& bytes) {
-    return test::error_of([&] { parse_npy_header(bytes, "x.npy"); });
+    return error_of([&] { parse_npy_header(bytes, "x.npy"); });
   };
   EXPECT_THAT(why(""), HasSubstr("not a NumPy"));
   EXPECT_THAT(why("PK\x03\x04zzzzzzzzzzzz"), HasSubstr("not a NumPy"));
@@ -108,19 +107,17 @@ TEST(Npy, RefusesBrokenHeadersWithAReason) {
 }
 
 TEST(Npy, RefusesFilesThatDisagreeWithTheirHeader) {
-  test::TemporaryFolder dir;
+  TempDir dir;
   int64_t shape[] = {4};
   for (int extra : {-1, 1}) {
-    test::spit(dir.path / "x.npy",
+    write_file(dir / "x.npy",
                npy_header('i', 4, shape) + std::string(static_cast<size_t>(16 + extra), '\0'));
-    EXPECT_THAT(test::error_of([&] { NpyFile file(dir.path / "x.npy"); }),
-                HasSubstr("needs 16 bytes"));
+    EXPECT_THAT(error_of([&] { NpyFile file(dir / "x.npy"); }), HasSubstr("needs 16 bytes"));
   }
-  test::spit(dir.path / "e.npy", "");
-  EXPECT_THAT(test::error_of([&] { NpyFile file(dir.path / "e.npy"); }), HasSubstr("empty"));
-  EXPECT_THAT(test::error_of([&] { NpyFile file(dir.path / "no.npy"); }),
-              HasSubstr("No such file"));
-  EXPECT_THAT(test::error_of([&] { NpyFile file(dir.path); }), HasSubstr("regular file"));
+  write_file(dir / "e.npy", "");
+  EXPECT_THAT(error_of([&] { NpyFile file(dir / "e.npy"); }), HasSubstr("empty"));
+  EXPECT_THAT(error_of([&] { NpyFile file(dir / "no.npy"); }), HasSubstr("No such file"));
+  EXPECT_THAT(error_of([&] { NpyFile file(dir.path()); }), HasSubstr("regular file"));
 }
 
 }  // namespace

@@ -7,7 +7,6 @@
 namespace trm {
 namespace {
 
-using test::error_of;
 using testing::HasSubstr;
 
 const test::MadeDataset kMade{{{2, 1}, {3}, {1, 1, 2}}};  // 3 groups, 6 puzzles, 10 examples
@@ -30,9 +29,9 @@ TEST(Metadata, TextIsTheReferences) {
 }
 
 TEST(PuzzleDataset, LoadsWhatWasWritten) {
-  test::TemporaryFolder dir;
-  test::write_made(kMade, dir.path);
-  PuzzleDataset data({dir.path}, "train");
+  TempDir dir;
+  test::write_made(kMade, dir.path());
+  PuzzleDataset data({dir.path()}, "train");
   EXPECT_EQ(data.groups(), 3);
   EXPECT_EQ(data.examples(), 10);
   EXPECT_EQ(data.metadata().num_puzzle_identifiers, 7);
@@ -47,10 +46,10 @@ TEST(PuzzleDataset, LoadsWhatWasWritten) {
 }
 
 TEST(PuzzleDataset, SeveralFoldersGetIdentifiersOfTheirOwn) {
-  test::TemporaryFolder a, b;
-  test::write_made(kMade, a.path);
-  test::write_made({{{1}, {2}}}, b.path);
-  PuzzleDataset data({a.path, b.path}, "train");
+  TempDir a, b;
+  test::write_made(kMade, a.path());
+  test::write_made({{{1}, {2}}}, b.path());
+  PuzzleDataset data({a.path(), b.path()}, "train");
   EXPECT_EQ(data.groups(), 5);
   EXPECT_EQ(data.examples(), 13);
   EXPECT_EQ(data.metadata().num_puzzle_identifiers, 9);
@@ -64,11 +63,11 @@ TEST(PuzzleDataset, SeveralFoldersGetIdentifiersOfTheirOwn) {
 }
 
 TEST(PuzzleDataset, FoldersThatDoNotFitTogetherAreRefused) {
-  test::TemporaryFolder a, b;
-  test::write_made(kMade, a.path);
-  test::write_made({{{1}}, 5}, b.path);
+  TempDir a, b;
+  test::write_made(kMade, a.path());
+  test::write_made({{{1}}, 5}, b.path());
   EXPECT_THAT(error_of([&] {
-                PuzzleDataset({a.path, b.path}, "train");
+                PuzzleDataset({a.path(), b.path()}, "train");
               }),
               HasSubstr("\"seq_len\""));
   EXPECT_THAT(error_of([&] { PuzzleDataset({}, "train"); }), HasSubstr("no data folder"));
@@ -77,11 +76,11 @@ TEST(PuzzleDataset, FoldersThatDoNotFitTogetherAreRefused) {
 /// Writes kMade, lets `damage` change it, and returns the error of loading.
 template <class Damage>
 std::string damaged(Damage&& damage) {
-  test::TemporaryFolder dir;
-  auto m = test::write_made(kMade, dir.path);
-  damage(dir.path / "train", m);
-  write_file_atomically(dir.path / "train/dataset.json", metadata_text(m));
-  return error_of([&] { PuzzleDataset({dir.path}, "train"); });
+  TempDir dir;
+  auto m = test::write_made(kMade, dir.path());
+  damage(dir / "train", m);
+  write_file_atomically(dir / "train/dataset.json", metadata_text(m));
+  return error_of([&] { PuzzleDataset({dir.path()}, "train"); });
 }
 
 void put(const std::filesystem::path& dir, const char* name, std::vector<int32_t> v) {
@@ -130,28 +129,29 @@ TEST(PuzzleDataset, DisagreementsAreNamed) {
 }
 
 TEST(PuzzleDataset, TokensOutsideTheVocabularyAreFound) {
-  test::TemporaryFolder dir;
-  auto m = test::write_made({{{1}, {1}}}, dir.path);
+  TempDir dir;
+  auto m = test::write_made({{{1}, {1}}}, dir.path());
   int64_t shape[] = {2, 4};
   std::vector<uint8_t> tokens{1, 2, 3, 4, 5, 6, 16, 7};
-  write_npy<uint8_t>(dir.path / "train/all__inputs.npy", tokens, shape);
-  PuzzleDataset data({dir.path}, "train");  // mapped: found when the row is read
+  write_npy<uint8_t>(dir / "train/all__inputs.npy", tokens, shape);
+  PuzzleDataset data({dir.path()}, "train");  // mapped: found when the row is read
   Batch b = data.empty_batch(1);
   data.fill_row(0, 1, 0, b);
   EXPECT_THAT(error_of([&] { data.fill_row(1, 1, 0, b); }), HasSubstr("row 1 holds the token 16"));
   std::vector<int64_t> wide(tokens.begin(), tokens.end());
-  write_npy<int64_t>(dir.path / "train/all__inputs.npy", wide, shape);
-  EXPECT_THAT(error_of([&] { PuzzleDataset({dir.path}, "train"); }), HasSubstr("element 6 is 16"));
+  write_npy<int64_t>(dir / "train/all__inputs.npy", wide, shape);
+  EXPECT_THAT(error_of([&] { PuzzleDataset({dir.path()}, "train"); }),
+              HasSubstr("element 6 is 16"));
 }
 
 TEST(Metadata, WrongFilesAreRefused) {
-  test::TemporaryFolder dir;
-  auto file = dir.path / "dataset.json";
+  TempDir dir;
+  auto file = dir / "dataset.json";
   auto why = [&](const std::string& text) {
-    test::spit(file, text);
+    write_file(file, text);
     return error_of([&] { read_metadata(file); });
   };
-  EXPECT_THAT(error_of([&] { read_metadata(dir.path / "none.json"); }), HasSubstr("no such file"));
+  EXPECT_THAT(error_of([&] { read_metadata(dir / "none.json"); }), HasSubstr("no such file"));
   EXPECT_THAT(why(""), HasSubstr("not valid JSON"));
   EXPECT_THAT(why("[1]"), HasSubstr("not a JSON object"));
   EXPECT_THAT(why("{\"vocab_size\": \"x\"}"), HasSubstr("not a whole number"));

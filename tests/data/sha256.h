@@ -14,12 +14,12 @@ namespace trm::test {
 inline void expect_recorded_files(const std::filesystem::path& record,
                                   const std::filesystem::path& folder,
                                   const std::string& part = "") {
-  auto files = nlohmann::json::parse(slurp(record))["files"];
+  auto files = nlohmann::json::parse(read_file(record))["files"];
   for (auto it = files.begin(); it != files.end();) {
     it = it.key().starts_with(part) ? std::next(it) : files.erase(it);
   }
   for (auto& [name, info] : files.items()) {
-    auto bytes = slurp(folder / name);
+    auto bytes = read_file(folder / name);
     EXPECT_EQ(bytes.size(), info["bytes"].get<size_t>()) << name;
     EXPECT_EQ(sha256_hex(bytes), info["sha256"].get<std::string>()) << name;
   }

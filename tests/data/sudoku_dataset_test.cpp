@@ -11,7 +11,6 @@
 namespace trm {
 namespace {
 
-using test::error_of;
 using test::golden;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -47,11 +46,11 @@ TEST(Csv, BrokenInputIsNamedByLine) {
 }
 
 TEST(SudokuCsv, RowsAreCheckedByLine) {
-  test::TemporaryFolder dir;
-  auto file = dir.path / "x.csv";
+  TempDir dir;
+  auto file = dir / "x.csv";
   const std::string head = "source,question,answer,rating\n";
   auto why = [&](const std::string& text) {
-    test::spit(file, text);
+    write_file(file, text);
     return error_of([&] { read_sudoku_csv(file); });
   };
   auto pair = generate_sudoku(4, 0, 0, 0);
@@ -60,7 +59,7 @@ TEST(SudokuCsv, RowsAreCheckedByLine) {
   EXPECT_EQ(why(head + row + "7\n"), "");
   EXPECT_EQ(read_sudoku_csv(file).at(0).rating, 7);
   EXPECT_EQ(read_sudoku_csv(file).at(0).pair.question, pair.question);
-  test::spit(file, head + row + "7\n" + row + "9\n");
+  write_file(file, head + row + "7\n" + row + "9\n");
   EXPECT_EQ(read_sudoku_csv(file, 8).size(), 1u);
   EXPECT_EQ(read_sudoku_csv(file, std::nullopt, 1).size(), 1u);
   EXPECT_THAT(why(""), HasSubstr("empty"));
@@ -79,14 +78,14 @@ TEST(SudokuCsv, RowsAreCheckedByLine) {
   EXPECT_THAT(
       why(head + row + "1\ns," + std::string(81, '.') + "," + std::string(81, '1') + ",1\n"),
       HasSubstr("another size"));
-  EXPECT_THAT(error_of([&] { read_sudoku_csv(dir.path / "none.csv"); }), HasSubstr("no such file"));
+  EXPECT_THAT(error_of([&] { read_sudoku_csv(dir / "none.csv"); }), HasSubstr("no such file"));
 }
 
 TEST(SudokuDataset, WhatIsWrittenIsReadBack) {
-  test::TemporaryFolder dir;
+  TempDir dir;
   auto train = some(5, 6), test = some(3, 6, 1);
-  write_sudoku_dataset(dir.path / "d", train, test, {.num_aug = 2});
-  PuzzleDataset data({dir.path / "d"}, "train"), held({dir.path / "d"}, "test");
+  write_sudoku_dataset(dir / "d", train, test, {.num_aug = 2});
+  PuzzleDataset data({dir / "d"}, "train"), held({dir / "d"}, "test");
   EXPECT_EQ(data.examples(), 15);
   EXPECT_EQ(data.groups(), 5);
   EXPECT_EQ(data.metadata().vocab_size, 8);
@@ -107,14 +106,14 @@ TEST(SudokuDataset, WhatIsWrittenIsReadBack) {
       EXPECT_EQ(question, train[static_cast<size_t>(i / 3)].question);
     }
   }
-  EXPECT_EQ(test::slurp(dir.path / "d/identifiers.json"), "[\"<blank>\"]");
+  EXPECT_EQ(read_file(dir / "d/identifiers.json"), "[\"<blank>\"]");
 }
 
 TEST(SudokuDataset, LargeSetsAreWrittenInPieces) {
-  test::TemporaryFolder dir;
+  TempDir dir;
   auto train = some(20, 9), test = some(2, 9, 1);
-  write_sudoku_dataset(dir.path / "d", train, test, {.num_aug = 1500});
-  PuzzleDataset data({dir.path / "d"}, "train");
+  write_sudoku_dataset(dir / "d", train, test, {.num_aug = 1500});
+  PuzzleDataset data({dir / "d"}, "train");
   EXPECT_EQ(data.examples(), 20 * 1501);
   Batch b = data.empty_batch(1);
   for (int64_t i = 0; i < 20; ++i) {
@@ -126,14 +125,13 @@ TEST(SudokuDataset, LargeSetsAreWrittenInPieces) {
 }
 
 TEST(SudokuDataset, LayoutsHoldTheSameNumbers) {
-  test::TemporaryFolder dir;
+  TempDir dir;
   auto train = some(6), test = some(2, 4, 1);
   SudokuDatasetOptions o{.subsample_size = 4, .num_aug = 3, .seed = 9};
-  write_sudoku_dataset(dir.path / "compact", train, test, o);
+  write_sudoku_dataset(dir / "compact", train, test, o);
   o.reference_layout = true;
-  write_sudoku_dataset(dir.path / "reference", train, test, o);
-  NpyFile a(dir.path / "compact/train/all__inputs.npy"),
-      b(dir.path / "reference/train/all__inputs.npy");
+  write_sudoku_dataset(dir / "reference", train, test, o);
+  NpyFile a(dir / "compact/train/all__inputs.npy"), b(dir / "reference/train/all__inputs.npy");
   EXPECT_EQ(a.header().dtype(), "uint8");
   EXPECT_EQ(b.header().dtype(), "int64");
   EXPECT_EQ(a.header().shape, b.header().shape);
@@ -142,32 +140,31 @@ TEST(SudokuDataset, LayoutsHoldTheSameNumbers) {
 }
 
 TEST(SudokuDataset, ExistingFoldersAreReplacedWholeOrRefused) {
-  test::TemporaryFolder dir;
+  TempDir dir;
   auto train = some(3), test = some(2, 4, 1);
-  auto out = dir.path / "d";
+  auto out = dir / "d";
   write_sudoku_dataset(out, train, test, {});
-  auto before = test::slurp(out / "train/all__inputs.npy");
+  auto before = read_file(out / "train/all__inputs.npy");
   // A failure leaves the old set as it was, and nothing beside it.
   EXPECT_THAT(error_of([&] { write_sudoku_dataset(out, {}, test, {}); }), HasSubstr("no puzzles"));
-  EXPECT_EQ(test::slurp(out / "train/all__inputs.npy"), before);
+  EXPECT_EQ(read_file(out / "train/all__inputs.npy"), before);
   write_sudoku_dataset(out, train, test, {.num_aug = 1});
   EXPECT_EQ(PuzzleDataset({out}, "train").examples(), 6);
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path), {}), 1);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path()), {}), 1);
   // Someone's own files are not touched.
-  test::spit(dir.path / "mine/notes.txt", "x");
-  EXPECT_THAT(error_of([&] { write_sudoku_dataset(dir.path / "mine", train, test, {}); }),
+  write_file(dir / "mine/notes.txt", "x");
+  EXPECT_THAT(error_of([&] { write_sudoku_dataset(dir / "mine", train, test, {}); }),
               HasSubstr("holds other things"));
-  test::spit(dir.path / "file", "x");
-  EXPECT_THAT(error_of([&] { write_sudoku_dataset(dir.path / "file", train, test, {}); }),
+  write_file(dir / "file", "x");
+  EXPECT_THAT(error_of([&] { write_sudoku_dataset(dir / "file", train, test, {}); }),
               HasSubstr("holds other things"));
-  EXPECT_EQ(test::slurp(dir.path / "mine/notes.txt"), "x");
+  EXPECT_EQ(read_file(dir / "mine/notes.txt"), "x");
 }
 
 TEST(StagedFolder, AskedForMoreThanTheDiskHas) {
-  test::TemporaryFolder dir;
-  EXPECT_THAT(error_of([&] { StagedFolder(dir.path / "d", uint64_t{1} << 60); }),
-              HasSubstr("MB free"));
-  EXPECT_TRUE(std::filesystem::is_empty(dir.path));
+  TempDir dir;
+  EXPECT_THAT(error_of([&] { StagedFolder(dir / "d", uint64_t{1} << 60); }), HasSubstr("MB free"));
+  EXPECT_TRUE(std::filesystem::is_empty(dir.path()));
 }
 
 TEST(GenerateSudokus, DistinctHeldOutAndLimited) {
@@ -201,7 +198,7 @@ TEST(SudokuDatasetGolden, FilesAreTheReferencesByteForByte) {
                   Case{"sudoku_seed7_aug3", {.num_aug = 3, .seed = 7}},
                   Case{"sudoku_seed0_sub8_aug2", {.subsample_size = 8, .num_aug = 2}}}) {
     SCOPED_TRACE(c.name);
-    test::TemporaryFolder dir;
+    TempDir dir;
     auto pairs = [&](const char* split) {
       std::vector<SudokuPair> out;
       auto file = golden(fmt::format("dataset/{}.{}.csv", c.name, split));
@@ -210,8 +207,8 @@ TEST(SudokuDatasetGolden, FilesAreTheReferencesByteForByte) {
     };
     auto options = c.options;
     options.reference_layout = true;
-    write_sudoku_dataset(dir.path / "d", pairs("train"), pairs("test"), options);
-    test::expect_recorded_files(golden(fmt::format("dataset/{}.json", c.name)), dir.path / "d");
+    write_sudoku_dataset(dir / "d", pairs("train"), pairs("test"), options);
+    test::expect_recorded_files(golden(fmt::format("dataset/{}.json", c.name)), dir / "d");
   }
 }
 
@@ -220,13 +217,12 @@ TEST(SudokuDatasetGolden, FilesAreTheReferencesByteForByte) {
 TEST(SudokuDatasetGolden, TheWholeTrainingSetWithTwentyForms) {
   auto csv = test::shared_data("sudoku-extreme-1k");
   if (!std::filesystem::exists(csv)) GTEST_SKIP() << "needs ../shared/data/sudoku-extreme-1k";
-  test::TemporaryFolder dir;
+  TempDir dir;
   std::vector<SudokuPair> train, test;
   for (auto& row : read_sudoku_csv(csv / "train.csv")) train.push_back(row.pair);
   for (auto& row : read_sudoku_csv(csv / "test_hard_10k.csv", {}, 5)) test.push_back(row.pair);
-  write_sudoku_dataset(dir.path / "d", train, test, {.num_aug = 20, .reference_layout = true});
-  test::expect_recorded_files(golden("dataset/sudoku_1k_aug20_seed0_sha.json"), dir.path / "d",
-                              "train");
+  write_sudoku_dataset(dir / "d", train, test, {.num_aug = 20, .reference_layout = true});
+  test::expect_recorded_files(golden("dataset/sudoku_1k_aug20_seed0_sha.json"), dir / "d", "train");
 }
 
 }  // namespace

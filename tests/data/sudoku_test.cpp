@@ -9,7 +9,6 @@
 namespace trm {
 namespace {
 
-using test::error_of;
 using testing::HasSubstr;
 
 const char* kEasy =

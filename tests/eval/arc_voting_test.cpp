@@ -7,7 +7,6 @@
 namespace trm {
 namespace {
 
-using test::error_of;
 using test::golden;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -32,17 +31,16 @@ TEST(ArcCrop, LargestRectangleOfColours) {
 /// A data set's two files with the task "a" (two test inputs) and "b" (one), each in two forms.
 struct Votes {
   Votes() {
-    test::spit(dir.path / "identifiers.json",
-               R"(["<blank>", "a", "a|||t1|||0213456789", "b", "c"])");
-    test::spit(dir.path / "test_puzzles.json",
+    write_file(dir / "identifiers.json", R"(["<blank>", "a", "a|||t1|||0213456789", "b", "c"])");
+    write_file(dir / "test_puzzles.json",
                R"({"a": {"train": [{"input": [[1]], "output": [[1]]}],
                          "test": [{"input": [[1, 2]], "output": [[2, 1]]},
                                   {"input": [[3, 3]], "output": [[4]]}]},
                    "b": {"test": [{"input": [[5]], "output": [[5]]}],
                          "train": [{"input": [[1]], "output": [[1]]}]}})");
   }
-  ArcVoting voting(ArcVotingOptions o = {}) { return ArcVoting(dir.path, o); }
-  test::TemporaryFolder dir;
+  ArcVoting voting(ArcVotingOptions o = {}) { return ArcVoting(dir.path(), o); }
+  TempDir dir;
 };
 
 void add(ArcVoting& v, int id, const Grid& input, const Grid& prediction, double q) {
@@ -116,9 +114,9 @@ TEST(ArcVoting, WrongFilesAndIdentifiersAreNamed) {
   EXPECT_THAT(error_of([&] { add(v, 5, kIn, kRight, 0); }), HasSubstr("identifier 5"));
   EXPECT_THAT(error_of([&] { add(v, -1, kIn, kRight, 0); }), HasSubstr("identifier -1"));
   EXPECT_THAT(error_of([&] { files.voting({.attempts = 0}); }), HasSubstr("attempt"));
-  test::spit(files.dir.path / "test_puzzles.json", "[]");
+  write_file(files.dir / "test_puzzles.json", "[]");
   EXPECT_THAT(error_of([&] { files.voting(); }), HasSubstr("object of tasks"));
-  std::filesystem::remove(files.dir.path / "identifiers.json");
+  std::filesystem::remove(files.dir / "identifiers.json");
   EXPECT_THAT(error_of([&] { files.voting(); }), HasSubstr("no such file"));
 }
 
@@ -127,11 +125,11 @@ TEST(ArcVoting, WrongFilesAndIdentifiersAreNamed) {
 TEST(ArcVotingGolden, PassRatesAndSubmissionsAreTheReferences) {
   if (!std::filesystem::exists(golden("arc_eval")))
     GTEST_SKIP() << "needs ../shared/golden/arc_eval";
-  auto record = nlohmann::json::parse(test::slurp(golden("arc_eval/eval_a.json")));
+  auto record = nlohmann::json::parse(read_file(golden("arc_eval/eval_a.json")));
   auto tensors = test::load_tensors(golden("arc_eval/eval_a.safetensors"));
-  test::TemporaryFolder dir;
+  TempDir dir;
   for (std::string name : {"identifiers.json", "test_puzzles.json"}) {
-    std::filesystem::copy_file(golden("arc_eval/eval_a." + name), dir.path / name);
+    std::filesystem::copy_file(golden("arc_eval/eval_a." + name), dir / name);
   }
   int compared = 0;
   for (bool pooled : {true, false}) {
@@ -141,7 +139,7 @@ TEST(ArcVotingGolden, PassRatesAndSubmissionsAreTheReferences) {
         o.pass_at = {1, 2, 3};
         o.attempts = 3;
       }
-      ArcVoting voting(dir.path, o);
+      ArcVoting voting(dir.path(), o);
       for (int round = 0; round < 2; ++round) {
         auto key = fmt::format("aggregated_voting_{}.{}.after_round{}", pooled, kind, round);
         SCOPED_TRACE(key);
@@ -164,7 +162,7 @@ TEST(ArcVotingGolden, PassRatesAndSubmissionsAreTheReferences) {
               << k;
         }
         EXPECT_EQ(scores.submission,
-                  test::slurp(golden("arc_eval/eval_a." + key + ".submission.json")));
+                  read_file(golden("arc_eval/eval_a." + key + ".submission.json")));
         ++compared;
       }
     }

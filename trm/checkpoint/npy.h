@@ -21,7 +21,7 @@ std::vector<uint64_t> column_major(const std::vector<uint64_t>& shape);
 /// whose size is not what they ask for.
 Tensor read_npy(const Region& record, const Limits& limits);
 
-/// The header MLX's positional parser reads, padded so that data start at a multiple of 64 bytes.
+/// See npy_header_text; throws std::runtime_error for a type that NumPy lacks.
 std::string npy_header(DType dtype, const std::vector<uint64_t>& shape);
 
 }  // namespace trm

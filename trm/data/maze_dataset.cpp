@@ -3,12 +3,11 @@
 #include <stdexcept>
 #include <string>
 #include <unordered_set>
-#include <utility>
 
 #include <fmt/format.h>
 
 #include "trm/data/csv.h"
-#include "trm/data/numpy_random.h"
+#include "trm/data/grid_dataset.h"
 #include "trm/data/parallel.h"
 #include "trm/io/text.h"
 
@@ -89,66 +88,29 @@ GeneratedMazes generate_mazes(int side, int min_length, int64_t train, int64_t t
   return out;
 }
 
-namespace {
-
-void write_split(const std::filesystem::path& folder, const std::vector<MazePair>& pairs,
-                 int copies, const Progress& progress) {
-  std::filesystem::create_directory(folder);
-  int side = pairs[0].question.rows, cells = side * side;
-  auto puzzles = static_cast<int64_t>(pairs.size()) * copies;
-  TokenWriter inputs(folder / "all__inputs.npy", puzzles, cells, false);
-  TokenWriter labels(folder / "all__labels.npy", puzzles, cells, false);
-  std::vector<int32_t> indices{0}, groups{0};
-  for (auto& pair : pairs) {
-    for (int transform = 0; transform < copies; ++transform) {
-      inputs.append(dihedral(pair.question, transform).cells.data(), 1);
-      labels.append(dihedral(pair.answer, transform).cells.data(), 1);
-      indices.push_back(indices.back() + 1);
-    }
-    groups.push_back(indices.back());
-    if (progress) progress("writing", indices.back(), puzzles);
-  }
-  inputs.commit();
-  labels.commit();
-  DatasetMetadata m;
-  m.vocab_size = static_cast<int64_t>(kMazeCharacters.size()) + 1;
-  m.seq_len = cells;
-  m.num_puzzle_identifiers = 1;
-  m.total_puzzles = static_cast<int64_t>(pairs.size());  // the reference counts groups here
-  m.mean_puzzle_examples = 1;
-  write_indices(folder, m, std::vector<int32_t>(static_cast<size_t>(puzzles), 0), indices, groups);
-}
-
-}  // namespace
-
 void write_maze_dataset(const std::filesystem::path& output, std::vector<MazePair> train,
                         const std::vector<MazePair>& test, const MazeDatasetOptions& options,
                         const Progress& progress) {
-  if (options.subsample_size && *options.subsample_size < static_cast<int64_t>(train.size())) {
-    if (*options.subsample_size < 1) throw std::invalid_argument("[maze] the subsample is empty");
-    NumpyMt19937 rng(options.seed);
-    std::vector<MazePair> chosen;
-    auto n = static_cast<size_t>(*options.subsample_size);
-    for (int32_t i : rng.choice(train.size(), n)) chosen.push_back(train[static_cast<size_t>(i)]);
-    train = std::move(chosen);
-  }
-  for (auto* split : {&std::as_const(train), &test}) {
-    if (split->empty())
-      fail("[maze] the {} split has no mazes", split == &test ? "test" : "training");
-    for (auto& pair : *split) {
-      if (pair.question.rows != train[0].question.rows) fail("[maze] mazes of several sizes");
-    }
-  }
-  int copies = options.aug ? 8 : 1, cells = static_cast<int>(train[0].question.cells.size());
-  if (static_cast<int64_t>(train.size()) > INT32_MAX / 8) fail("[maze] too many mazes");
-  auto puzzles = static_cast<int64_t>(train.size()) * copies;
-  auto tests = static_cast<int64_t>(test.size());
-  StagedFolder staged(output,
-                      set_bytes(puzzles, puzzles, cells, 1) + set_bytes(tests, tests, cells, 1));
-  write_split(staged.path() / "train", train, copies, progress);
-  write_split(staged.path() / "test", test, 1, progress);
-  write_identifiers(staged.path(), {"<blank>"});
-  staged.commit();
+  NumpyMt19937 rng(options.seed);
+  subsample(train, options.subsample_size, rng, "maze");
+  check_splits(
+      train, test, [](const MazePair& pair) { return pair.question.rows; }, "maze");
+  auto split_of = [](const std::vector<MazePair>& pairs, int forms) {
+    GridSplit split{static_cast<int64_t>(pairs.size()), forms, false, {}};
+    split.append = [&pairs, forms](int64_t group, auto& inputs, auto& labels) {
+      auto& pair = pairs[static_cast<size_t>(group)];
+      for (int transform = 0; transform < forms; ++transform) {
+        auto question = dihedral(pair.question, transform),
+             answer = dihedral(pair.answer, transform);
+        inputs.insert(inputs.end(), question.cells.begin(), question.cells.end());
+        labels.insert(labels.end(), answer.cells.begin(), answer.cells.end());
+      }
+    };
+    return split;
+  };
+  write_grid_dataset(output, static_cast<int>(train[0].question.cells.size()),
+                     static_cast<int64_t>(kMazeCharacters.size()) + 1,
+                     split_of(train, options.aug ? 8 : 1), split_of(test, 1), progress);
 }
 
 }  // namespace trm

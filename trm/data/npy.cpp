@@ -1,9 +1,7 @@
 #include "trm/data/npy.h"
 
 #include <cerrno>
-#include <charconv>
 #include <cstring>
-#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -14,6 +12,7 @@
 #include <unistd.h>
 
 #include "trm/io/atomic_file.h"
+#include "trm/io/npy_header.h"
 #include "trm/io/text.h"
 
 namespace trm {
@@ -26,125 +25,19 @@ constexpr size_t kMaxHeader = 64 * 1024;  // NumPy writes 118 bytes for a plain 
   throw std::runtime_error(fmt::format("[npy] {}: {}", printable(name), what));
 }
 
-/// Reads the one Python literal that a header holds: a dict of descr, fortran_order and shape.
-class HeaderText {
- public:
-  HeaderText(std::string_view text, const std::string& name) : rest_(text), name_(name) {}
-
-  NpyHeader parse() {
-    NpyHeader h;
-    bool has_descr = false, has_order = false, has_shape = false;
-    expect('{');
-    while (!accept('}')) {
-      std::string key = quoted();
-      expect(':');
-      if (key == "descr" && !has_descr) {
-        has_descr = true;
-        descr(quoted(), h);
-      } else if (key == "fortran_order" && !has_order) {
-        has_order = true;
-        h.fortran_order = boolean();
-      } else if (key == "shape" && !has_shape) {
-        has_shape = true;
-        shape(h);
-      } else {
-        bad_file(name_, fmt::format("unexpected or repeated header key '{}'", printable(key)));
-      }
-      if (!accept(',')) {
-        expect('}');
-        break;
-      }
-    }
-    skip_blanks();
-    if (!rest_.empty()) bad_file(name_, "the header has text after its dictionary");
-    if (!has_descr || !has_order || !has_shape) {
-      bad_file(name_, "the header lacks descr, fortran_order or shape");
-    }
-    return h;
+/// kind and item_size of `h` from `d`, such as "<i4".
+void read_descr(const std::string& d, NpyHeader& h, const std::string& name) {
+  if (d.size() == 3 && d[0] == '>' && d[2] != '1') {
+    bad_file(name, fmt::format("big-endian data ('{}') is not supported", printable(d)));
   }
-
- private:
-  void skip_blanks() {
-    while (!rest_.empty() && (rest_[0] == ' ' || rest_[0] == '\n')) rest_.remove_prefix(1);
+  if (d.size() == 3 && std::strchr("<|=>", d[0]) && std::strchr("biuf", d[1]) &&
+      std::strchr("1248", d[2])) {
+    h.kind = d[1];
+    h.item_size = d[2] - '0';
+    if ((h.kind != 'b' || h.item_size == 1) && (h.kind != 'f' || h.item_size > 1)) return;
   }
-  bool accept(char c) {
-    skip_blanks();
-    if (rest_.empty() || rest_[0] != c) return false;
-    rest_.remove_prefix(1);
-    return true;
-  }
-  void expect(char c) {
-    if (!accept(c)) {
-      auto found = rest_.empty() ? "its end" : fmt::format("'{}'", printable(rest_.substr(0, 8)));
-      bad_file(name_, fmt::format("malformed header: '{}' expected, found {}", c, found));
-    }
-  }
-  std::string quoted() {
-    skip_blanks();
-    if (rest_.empty() || (rest_[0] != '\'' && rest_[0] != '"')) {
-      if (!rest_.empty() && rest_[0] == '[') bad_file(name_, "structured arrays are not supported");
-      bad_file(name_, "malformed header: a quoted string expected");
-    }
-    size_t end = rest_.find(rest_[0], 1);
-    if (end == std::string_view::npos) bad_file(name_, "malformed header: a string does not end");
-    std::string s(rest_.substr(1, end - 1));
-    rest_.remove_prefix(end + 1);
-    return s;
-  }
-  bool boolean() {
-    skip_blanks();
-    for (bool value : {false, true}) {
-      std::string_view word = value ? "True" : "False";
-      if (rest_.starts_with(word)) {
-        rest_.remove_prefix(word.size());
-        return value;
-      }
-    }
-    bad_file(name_, "malformed header: fortran_order is neither True nor False");
-  }
-  void descr(const std::string& d, NpyHeader& h) {
-    if (d.size() == 3 && d[0] == '>' && d[2] != '1') {
-      bad_file(name_, fmt::format("big-endian data ('{}') is not supported", printable(d)));
-    }
-    if (d.size() == 3 && std::strchr("<|=>", d[0]) && std::strchr("biuf", d[1]) &&
-        std::strchr("1248", d[2])) {
-      h.kind = d[1];
-      h.item_size = d[2] - '0';
-      if ((h.kind != 'b' || h.item_size == 1) && (h.kind != 'f' || h.item_size > 1)) return;
-    }
-    bad_file(name_, fmt::format("dtype '{}' is not supported (bool, integers and floats are)",
-                                printable(d)));
-  }
-  void shape(NpyHeader& h) {
-    expect('(');
-    while (!accept(')')) {
-      skip_blanks();
-      int64_t n = 0;
-      auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), n);
-      if (error != std::errc() || n < 0) {
-        bad_file(name_, "malformed header: a dimension is not a whole number that fits");
-      }
-      rest_.remove_prefix(static_cast<size_t>(end - rest_.data()));
-      h.shape.push_back(n);
-      if (h.shape.size() > 32) bad_file(name_, "more than 32 dimensions");
-      if (!accept(',')) {
-        if (h.shape.size() == 1) bad_file(name_, "malformed header: (n) is no tuple, (n,) is");
-        expect(')');
-        break;
-      }
-    }
-  }
-
-  std::string_view rest_;
-  const std::string& name_;
-};
-
-size_t read_le(std::string_view bytes, size_t at, size_t size) {
-  size_t value = 0;
-  for (size_t i = 0; i < size; ++i) {
-    value |= static_cast<size_t>(static_cast<uint8_t>(bytes[at + i])) << (8 * i);
-  }
-  return value;
+  bad_file(name, fmt::format("dtype '{}' is not supported (bool, integers and floats are)",
+                             printable(d)));
 }
 
 /// Elements as T, each within [low, high].
@@ -179,46 +72,27 @@ std::string NpyHeader::dtype() const {
 }
 
 NpyHeader parse_npy_header(std::string_view bytes, const std::string& name) {
-  if (bytes.size() < 10 || bytes.substr(0, 6) != std::string_view("\x93NUMPY", 6)) {
-    bad_file(name, "not a NumPy .npy file");
-  }
-  int version = static_cast<uint8_t>(bytes[6]);
-  if (version < 1 || version > 3 || bytes[7] != 0) {
-    bad_file(name,
-             fmt::format(".npy version {}.{} is unknown", version, static_cast<int>(bytes[7])));
-  }
-  size_t start = version == 1 ? 10 : 12;
-  if (bytes.size() < start) bad_file(name, "truncated in its header");
-  size_t length = read_le(bytes, 8, start - 8);
-  if (length > kMaxHeader)
-    bad_file(name, fmt::format("a header of {} bytes is not plausible", length));
-  if (bytes.size() - start < length) bad_file(name, "truncated in its header");
-  NpyHeader h = HeaderText(bytes.substr(start, length), name).parse();
-  h.data_offset = start + length;
+  auto where = fmt::format("[npy] {}:", printable(name));
+  auto place = npy_place(bytes.substr(0, 12), kMaxHeader, where);
+  if (bytes.size() - place.begin < place.length) bad_file(name, "truncated in its header");
+  auto description = parse_npy_description(bytes.substr(place.begin, place.length), where);
+  NpyHeader h;
+  read_descr(description.descr, h, name);
+  h.fortran_order = description.fortran_order;
+  h.data_offset = place.begin + place.length;
   // The product of the other dimensions must fit even where one of them is 0.
   int64_t count = 1;
-  for (int64_t d : h.shape) {
+  for (uint64_t d : description.shape) {
     if (d > 0 && __builtin_mul_overflow(count, d, &count)) bad_file(name, "the shape is too large");
+    h.shape.push_back(static_cast<int64_t>(d));
   }
   if (count > INT64_MAX / h.item_size) bad_file(name, "the shape is too large");
   return h;
 }
 
 std::string npy_header(char kind, int item_size, std::span<const int64_t> shape) {
-  std::string dims;
-  for (int64_t d : shape) dims += fmt::format("{}{}", dims.empty() ? "" : " ", d) + ",";
-  if (shape.size() > 1) dims.pop_back();  // (a, b), but (a,)
-  std::string text = fmt::format("{{'descr': '{}{}{}', 'fortran_order': False, 'shape': ({}), }}",
-                                 item_size == 1 ? '|' : '<', kind, item_size, dims);
-  // NumPy leaves room for the first dimension to grow to 21 digits, then pads to 64 bytes.
-  if (!shape.empty()) text.append(21 - fmt::formatted_size("{}", shape[0]), ' ');
-  size_t padding = 64 - (10 + text.size() + 1) % 64;
-  text.append(padding, ' ');
-  text += '\n';
-  std::string out("\x93NUMPY\x01\x00", 8);
-  out += static_cast<char>(text.size() & 0xff);
-  out += static_cast<char>(text.size() >> 8);
-  return out + text;
+  auto descr = fmt::format("{}{}{}", item_size == 1 ? '|' : '<', kind, item_size);
+  return npy_header_text(descr, {shape.begin(), shape.end()});
 }
 
 NpyFile::NpyFile(const std::filesystem::path& path) : name_(path.string()) {

@@ -4,11 +4,11 @@
 #include <stdexcept>
 #include <string_view>
 #include <unordered_set>
-#include <utility>
 
 #include <fmt/format.h>
 
 #include "trm/data/csv.h"
+#include "trm/data/grid_dataset.h"
 #include "trm/data/parallel.h"
 #include "trm/io/text.h"
 
@@ -94,80 +94,36 @@ void append_tokens(const Sudoku& grid, std::vector<uint8_t>& out) {
   }
 }
 
-void write_split(const std::filesystem::path& folder, const std::vector<SudokuPair>& pairs,
-                 int64_t num_aug, bool as_int64, NumpyMt19937& rng, const Progress& progress) {
-  std::filesystem::create_directory(folder);
-  int size = pairs[0].question.size, cells = size * size;
-  auto puzzles = static_cast<int64_t>(pairs.size()) * (1 + num_aug);
-  TokenWriter inputs(folder / "all__inputs.npy", puzzles, cells, as_int64);
-  TokenWriter labels(folder / "all__labels.npy", puzzles, cells, as_int64);
-  std::vector<uint8_t> in, out;
-  std::vector<int32_t> indices{0}, groups{0};
-  int64_t done = 0;
-  for (auto& pair : pairs) {
-    append_tokens(pair.question, in);
-    append_tokens(pair.answer, out);
-    for (int64_t i = 0; i < num_aug; ++i) {
-      auto shuffle = SudokuShuffle::draw(size, rng);
-      append_tokens(shuffle(pair.question), in);
-      append_tokens(shuffle(pair.answer), out);
-    }
-    for (int64_t i = 0; i <= num_aug; ++i) indices.push_back(indices.back() + 1);
-    groups.push_back(indices.back());
-    ++done;
-    if (in.size() > 1 << 20 || done == static_cast<int64_t>(pairs.size())) {
-      inputs.append(in.data(), static_cast<int64_t>(in.size()) / cells);
-      labels.append(out.data(), static_cast<int64_t>(out.size()) / cells);
-      in.clear();
-      out.clear();
-      if (progress) progress("writing", indices.back(), puzzles);
-    }
-  }
-  inputs.commit();
-  labels.commit();
-  DatasetMetadata m;
-  m.vocab_size = size + 2;
-  m.seq_len = cells;
-  m.num_puzzle_identifiers = 1;
-  m.total_puzzles = static_cast<int64_t>(pairs.size());  // the reference counts groups here
-  m.mean_puzzle_examples = 1;
-  write_indices(folder, m, std::vector<int32_t>(static_cast<size_t>(puzzles), 0), indices, groups);
-}
-
 }  // namespace
 
 void write_sudoku_dataset(const std::filesystem::path& output, std::vector<SudokuPair> train,
                           const std::vector<SudokuPair>& test, const SudokuDatasetOptions& options,
                           const Progress& progress) {
   NumpyMt19937 rng(options.seed);
-  if (options.subsample_size && *options.subsample_size < static_cast<int64_t>(train.size())) {
-    if (*options.subsample_size < 1) throw std::invalid_argument("[sudoku] the subsample is empty");
-    std::vector<SudokuPair> chosen;
-    auto n = static_cast<size_t>(*options.subsample_size);
-    for (int32_t i : rng.choice(train.size(), n)) chosen.push_back(train[static_cast<size_t>(i)]);
-    train = std::move(chosen);
+  subsample(train, options.subsample_size, rng, "sudoku");
+  check_splits(
+      train, test, [](const SudokuPair& pair) { return pair.question.size; }, "sudoku");
+  if (options.num_aug < 0 || options.num_aug > INT32_MAX) {
+    fail("[sudoku] {} augmentations of each puzzle are impossible", options.num_aug);
   }
-  for (auto* split : {&std::as_const(train), &test}) {
-    if (split->empty())
-      fail("[sudoku] the {} split has no puzzles", split == &test ? "test" : "training");
-    for (auto& pair : *split) {
-      if (pair.question.size != train[0].question.size) fail("[sudoku] puzzles of several sizes");
-    }
-  }
-  if (options.num_aug < 0 ||
-      static_cast<int64_t>(train.size()) > INT32_MAX / (1 + options.num_aug)) {
-    fail("[sudoku] {} puzzles with {} augmentations are too many", train.size(), options.num_aug);
-  }
+  auto split_of = [&rng](const std::vector<SudokuPair>& pairs, int64_t num_aug, bool as_int64) {
+    GridSplit split{static_cast<int64_t>(pairs.size()), 1 + num_aug, as_int64, {}};
+    split.append = [&rng, &pairs, num_aug](int64_t group, auto& inputs, auto& labels) {
+      auto& pair = pairs[static_cast<size_t>(group)];
+      append_tokens(pair.question, inputs);
+      append_tokens(pair.answer, labels);
+      for (int64_t i = 0; i < num_aug; ++i) {
+        auto shuffle = SudokuShuffle::draw(pair.question.size, rng);
+        append_tokens(shuffle(pair.question), inputs);
+        append_tokens(shuffle(pair.answer), labels);
+      }
+    };
+    return split;
+  };
   bool as_int64 = options.reference_layout && options.num_aug > 0;
-  int cells = train[0].question.count();
-  auto puzzles = static_cast<int64_t>(train.size()) * (1 + options.num_aug);
-  auto tests = static_cast<int64_t>(test.size());
-  StagedFolder staged(output, set_bytes(puzzles, puzzles, cells, as_int64 ? 8 : 1) +
-                                  set_bytes(tests, tests, cells, 1));
-  write_split(staged.path() / "train", train, options.num_aug, as_int64, rng, progress);
-  write_split(staged.path() / "test", test, 0, false, rng, progress);
-  write_identifiers(staged.path(), {"<blank>"});
-  staged.commit();
+  write_grid_dataset(output, train[0].question.count(), train[0].question.size + 2,
+                     split_of(train, options.num_aug, as_int64), split_of(test, 0, false),
+                     progress);
 }
 
 }  // namespace trm
