@@ -78,6 +78,9 @@ std::vector<SolveText> inputs_of(const SolveOptions& o) {
       texts.push_back({"", read_stdin()});
     } else if (word.size() < 4096 && std::filesystem::is_regular_file(word, error)) {
       texts.push_back({word, read_text_file(word, kMostText)});
+    } else if (word.find('/') != std::string::npos || word.ends_with(".json") ||
+               word.ends_with(".txt") || word.ends_with(".csv")) {
+      throw std::invalid_argument(fmt::format("[solve] {}: no such file", printable(word)));
     } else {
       texts.push_back({"", word});
     }

@@ -12,6 +12,8 @@ namespace trm::cli {
 
 namespace {
 
+constexpr int kMostSide = 64;  // attention takes memory by the fourth power of the side
+
 /// The model's cells; what is no maze cell shows as '?'.
 Grid grid_of(const Grid& maze, const int32_t* tokens) {
   Grid answer = maze;
@@ -52,6 +54,10 @@ void solve_mazes(const SolveOptions& o, const std::vector<std::string>& texts) {
   for (size_t i = 0; i < texts.size(); ++i) {
     try {
       mazes.push_back(parse_maze(texts[i]));
+      if (mazes.back().rows > kMostSide) {
+        throw std::invalid_argument(fmt::format("[maze] a side of {} cells, at most {} are solved",
+                                                mazes.back().rows, kMostSide));
+      }
       if (auto why = maze_problem(mazes.back()); !why.empty())
         throw std::invalid_argument("[maze] " + why);
       puzzles.push_back(puzzle_row(MazePair{mazes.back(), mazes.back()}));

@@ -192,6 +192,27 @@ TEST_F(ArcEvalTest, BrokenAnswersAndWrongDataAreNamed) {
               HasSubstr("needs an ARC data set"));
 }
 
+TEST_F(ArcEvalTest, DataThatTheModelCannotReadIsNamed) {
+  save_model(at("few.npz"), kArcCells, 12, 2, 1);
+  save_model(at("sudoku.npz"), 16, 5, 1, 1);
+  auto why = [&](const std::string& model, const std::string& data) {
+    return error({at(model), "arch.num_heads=2", "--data", at(data), "--limit", "3"});
+  };
+  EXPECT_THAT(why("few.npz", "arc"), HasSubstr("identifiers beyond the model's 2"));
+  EXPECT_THAT(why("sudoku.npz", "data"), HasSubstr("tokens beyond the model's vocabulary of 5"));
+  // A token outside the data set's own vocabulary, in a file of the right size.
+  auto inputs = at("data") + "/test/all__inputs.npy";
+  auto bytes = read_file(inputs);
+  bytes.back() = '\x77';
+  write_file(inputs, bytes);
+  save_model(at("fits.npz"), 16, 6, 1, 1);
+  EXPECT_THAT(error({at("fits.npz"), "arch.num_heads=2", "--data", at("data")}),
+              HasSubstr("holds the token 119"));
+  write_file(at("arc") + "/identifiers.json", R"(["<blank>"])");
+  EXPECT_THAT(error({at("a.npz"), "arch.num_heads=2", "--data", at("arc"), "--limit", "1"}),
+              HasSubstr("identifiers.json has 0..0"));
+}
+
 TEST(EvalGolden, SavedAnswersOfTheReferenceGiveItsSubmission) {
   if (!std::filesystem::exists(golden("arc_eval"))) {
     GTEST_SKIP() << "needs ../shared/golden/arc_eval";

@@ -164,6 +164,8 @@ TEST_F(SolveMazeTest, RefusesWhatIsNoMaze) {
   EXPECT_THAT(error("SS\nG \n"), HasSubstr("2 cells are S"));
   EXPECT_THAT(error("S \n#x\n"), HasSubstr("'x'"));
   EXPECT_THAT(error("S \n G\n1234\n"), StartsWith("trm: error: "));
+  EXPECT_THAT(error("S" + std::string(65 * 65 - 2, ' ') + "G\n"), HasSubstr("a side of 65"));
+  EXPECT_THAT(error_line(solve({"no/such.txt"})), HasSubstr("no/such.txt: no such file"));
   EXPECT_THAT(error_line(solve({"S  G", "1.3..41..1.34..1"})), HasSubstr("several kinds"));
 }
 
