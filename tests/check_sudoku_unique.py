@@ -37,15 +37,16 @@ def rules(n):
 
 def check(inputs, labels):
     n = math.isqrt(inputs.shape[1])
-    solver = Glucose4(bootstrap_with=rules(n))
-    guard = n**3  # one fresh variable a puzzle switches its extra clause on
+    clauses = rules(n)
     for index, (question, answer) in enumerate(zip(inputs.astype(int) - 1, labels.astype(int) - 1)):
+        if index % 1000 == 0:  # a new solver: what it learns slows it down in the end
+            solver, guard = Glucose4(bootstrap_with=clauses), n**3
         for unit in units(n):
             assert sorted(answer[unit]) == list(range(1, n + 1)), f"puzzle {index}: the label breaks the rules"
         given = question > 0
         assert (question[given] == answer[given]).all(), f"puzzle {index}: the label does not keep the givens"
         holds = [int(cell * n + d) for cell, d in enumerate(question) if d]
-        guard += 1
+        guard += 1  # a fresh variable switches this puzzle's extra clause on
         solver.add_clause([-guard] + [-int(cell * n + d) for cell, d in enumerate(answer)])  # another solution
         assert not solver.solve(assumptions=[guard] + holds), f"puzzle {index} has a second solution"
         solver.add_clause([-guard])
