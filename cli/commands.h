@@ -16,10 +16,14 @@ void add_convert(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_solve(CLI::App& app);
+void add_completion(CLI::App& app);
 void add_serve(CLI::App& app);
 void add_pretrain(CLI::App& app);
 void add_report(CLI::App& app);
 void add_selftest(CLI::App& app);
 void add_bench(CLI::App& app);
+
+/// The program's version and what it runs on, a line each.
+std::string version();
 
 }  // namespace trm::cli

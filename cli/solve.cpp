@@ -13,6 +13,7 @@
 #include "cli/commands.h"
 #include "trm/data/json_file.h"
 #include "trm/eval/load_model.h"
+#include "trm/io/shipped_model.h"
 #include "trm/io/text.h"
 #include "trm/ops/cpu/threads.h"
 
@@ -93,7 +94,16 @@ std::vector<SolveText> inputs_of(const SolveOptions& o) {
   return {{"", read_stdin()}};
 }
 
-void run(const SolveOptions& o) {
+void run(SolveOptions& o) {
+  if (o.checkpoint.empty()) {
+    auto shipped = shipped_model();
+    if (!shipped) {
+      throw CLI::ValidationError(
+          "trm solve needs a model: --checkpoint FILE (PyTorch, .npz or .safetensors); no weights "
+          "are installed beside the program");
+    }
+    o.checkpoint = shipped->string();
+  }
   if (o.threads > 0) ops::set_threads(o.threads);
   std::vector<std::string> sudokus, mazes;
   std::vector<SolveText> tasks;
@@ -168,7 +178,8 @@ void write_picture(const SolveOptions& o, size_t index, size_t count, const Imag
 void add_solve(CLI::App& app) {
   auto o = std::make_shared<SolveOptions>();
   auto* cmd = app.add_subcommand("solve", "Solve Sudoku, mazes and ARC tasks with a trained model");
-  cmd->add_option("--checkpoint", o->checkpoint, "PyTorch, .npz or .safetensors file")->required();
+  cmd->add_option("--checkpoint", o->checkpoint,
+                  "PyTorch, .npz or .safetensors file (default: the weights that came with trm)");
   cmd->add_option(
       "puzzle", o->arguments,
       "Sudoku of 16, 36 or 81 characters, '.' or 0 for a blank; a square maze of '#', ' ', S and\n"

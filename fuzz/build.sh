@@ -8,7 +8,7 @@ out=build/fuzz
 mkdir -p $out/objects
 flags="-std=c++20 -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined -I."
 launcher=$(command -v ccache || true)
-sources=$(ls trm/io/*.cpp trm/checkpoint/*.cpp trm/data/*.cpp | grep -v -e checkpoint/checkpoint.cpp -e data/hub.cpp)
+sources=$(ls trm/io/*.cpp trm/checkpoint/*.cpp trm/data/*.cpp trm/serve/solve_request.cpp | grep -v -e checkpoint/checkpoint.cpp -e data/hub.cpp)
 for source in $sources; do
   object=$out/objects/$(echo "${source%.cpp}" | tr / _).o
   echo "$launcher $clang $flags -fsanitize=fuzzer-no-link -c $source -o $object"

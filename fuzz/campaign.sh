@@ -14,7 +14,7 @@ if [ -e "$here/fuzzpack.tar.xz" ]; then
 fi
 seeds=$bin/corpus
 targets=("$@")
-[ $# -gt 0 ] || targets=(pickle zip legacy tar safetensors npy convert data_npy data_json data_csv)
+[ $# -gt 0 ] || targets=(pickle zip legacy tar safetensors npy convert data_npy data_json data_csv serve_request)
 mkdir -p "$out/log" "$out/findings" "$out/corpus"
 # The sanitizer's shadow collides with the address randomisation of new kernels; without that it cannot.
 fixed=()

@@ -48,6 +48,11 @@ add("data_json", "metadata", json.dumps(dict(
     pad_id=0, ignore_label_id=0, blank_identifier_id=0, vocab_size=11, seq_len=81, num_puzzle_identifiers=1,
     total_groups=20, mean_puzzle_examples=1.0, total_puzzles=20, sets=["all"])).encode())
 add("data_json", "task", b'{"test": [{"input": [[1, 2]]}], "train": [{"input": [[0]], "output": [[3], [4]]}]}')
+add("serve_request", "sudoku4", json.dumps({"puzzle": "1.3..41..1.34..1", "steps": 3, "stream": True}).encode())
+add("serve_request", "sudoku9", json.dumps({"puzzle": "7" + "." * 80, "early_stop": False}).encode())
+add("serve_request", "maze", json.dumps({"puzzle": "S #\n  #\n# G\n"}).encode())
+add("serve_request", "arc", json.dumps({"puzzle": [[0, 9], [3, 1]], "task": "b", "identifier": 1}).encode())
+add("serve_request", "host", b"127.0.0.1:8080")
 add("data_json", "name", b'"007bbfb7|||t3|||0123456789"')
 add("data_csv", "sudoku", ("source,question,answer,rating\nx,%s,%s,7\n" % SUDOKU).encode())
 add("data_csv", "quotes", b'source,question,answer,rating\r\n"a ""b""",S  G,SooG,0\r\n')

@@ -23,5 +23,5 @@ run_target() {
   echo "fuzz: $target: $(grep -o 'Done [0-9]* runs in [0-9]* second' "$log")s, nothing found"
 }
 export -f run_target
-printf '%s\n' pickle zip legacy tar safetensors npy convert data_npy data_json data_csv |
+printf '%s\n' pickle zip legacy tar safetensors npy convert data_npy data_json data_csv serve_request |
   xargs -P "$(nproc)" -I{} bash -euo pipefail -c 'run_target {}'

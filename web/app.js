@@ -276,6 +276,7 @@ async function start() {
   $("legend-wrong").hidden = model.kind === "arc";
   $("steps").value = model.steps;
   $("steps").max = model.limits.steps;
+  document.body.dataset.kind = model.kind;
   connect();
   if (model.kind === "arc") $("example").hidden = $("edit").hidden = true;
   else await example();

@@ -82,7 +82,6 @@ TEST_F(SolveTest, RefusesBadCheckpoints) {
 }
 
 TEST_F(SolveTest, UsageErrorsExitWithTwo) {
-  EXPECT_EQ(run_program({"solve", kPuzzle}).exit_code, 2);
   EXPECT_EQ(run_program({"solve", "--checkpoint", model(), "--steps", "0", kPuzzle}).exit_code, 2);
   EXPECT_EQ(run_program({"eval", model()}).exit_code, 2);
   EXPECT_EQ(run_program({"nonsense"}).exit_code, 2);

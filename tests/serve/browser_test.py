@@ -8,11 +8,14 @@ puzzle. Where there is neither, the page is tested with a model too small to sol
 """
 
 import argparse
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 
 from browser import Browser, find_chromium
 
@@ -213,6 +216,31 @@ def is_readable_light_and_dark(page, puzzle):
     page.browser.dark(False)
 
 
+def shows_runs_live(browser, url, runs, shots):
+    browser.open(url + "runs")
+    browser.wait("document.getElementById('live').textContent.startsWith('live')")
+    check(browser.run("document.querySelectorAll('#runs .run').length") == 2, "two runs to compare")
+    shown = "[...document.querySelectorAll('.card')].filter(c => c.style.display !== 'none').length"
+    check(browser.run(shown) >= 2, "charts are drawn")
+    check("12" in browser.run("document.querySelector('#summary').textContent"), "the last step is told")
+    with open(os.path.join(runs, "a", "metrics.jsonl"), "a") as f:
+        f.write('{"step": 777, "time": 777, "train/loss": 0.5}\n')
+    browser.wait("document.querySelector('#summary').textContent.includes('777')", 30)
+    if shots:
+        browser.screenshot(os.path.join(shots, "runs.png"))
+
+
+def write_runs(folder):
+    for name, slope in (("a", 0.9), ("b", 0.8)):
+        os.makedirs(os.path.join(folder, name))
+        with open(os.path.join(folder, name, "metrics.jsonl"), "w") as f:
+            for step in range(1, 13):
+                line = {"step": step, "time": 2.0 * step, "train/loss": 4 * slope**step}
+                if step % 4 == 0:
+                    line["eval/exact_accuracy"] = 1 - slope**step
+                f.write(json.dumps(line) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("trm")
@@ -226,7 +254,9 @@ def main():
         os.makedirs(o.shots, exist_ok=True)
     file, trained = checkpoint()
     print(f"model: {os.path.relpath(file, ROOT)}")
-    server = subprocess.Popen([o.trm, "serve", "--checkpoint", file, "--port", "0"],
+    runs = tempfile.mkdtemp(prefix="trm-runs-")
+    write_runs(runs)
+    server = subprocess.Popen([o.trm, "serve", "--runs", runs, "--checkpoint", file, "--port", "0"],
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     browser = None
     try:
@@ -248,12 +278,15 @@ def main():
         for name, test in zip(names, tests):
             test()
             print(f"{name}: ok", flush=True)
+        shows_runs_live(browser, found.group(), runs, o.shots)
+        print("runs: ok", flush=True)
         # The request of the bad-input test is meant to fail, and the browser logs it.
         problems = [p for p in browser.problems() if "400" not in str(p)]
         check(not problems, f"errors on the page: {problems}")
     finally:
         if browser:
             browser.close()
+        shutil.rmtree(runs)
         server.send_signal(signal.SIGTERM)
         code = server.wait(30)
     check(code == 0, f"the server ended with {code}")

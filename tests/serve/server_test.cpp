@@ -6,6 +6,7 @@
 #include <httplib.h>
 #include <sys/socket.h>
 
+#include "tests/checkpoint/helpers.h"
 #include "tests/serve/fake_engine.h"
 
 namespace trm::serve {
@@ -297,6 +298,43 @@ TEST_F(ServerTest, ManyClientsGetTheirOwnAnswers) {
   }
   for (auto& t : clients) t.join();
   EXPECT_EQ(right, 80);
+}
+
+TEST_F(ServerTest, ShowsRunsAsTheyGrow) {
+  TempDir folder;
+  std::filesystem::create_directories(folder / "project/one");
+  auto log = folder / "project/one/metrics.jsonl";
+  write_file(log, R"({"step": 1, "time": 1.0, "train/loss": 3.5})"
+                  "\n");
+  write_file(folder / "secret.txt", "not for clients");
+  ServerOptions options;
+  options.runs = std::string(folder / "");
+  start(options);
+  auto runs = [&] { return nlohmann::json::parse(client().Get("/api/runs")->body)["runs"]; };
+  ASSERT_EQ(runs().size(), 1u);
+  EXPECT_EQ(runs()[0]["name"], "project/one");
+  EXPECT_EQ(runs()[0]["last_step"], 1);
+  write_file(log, read_file(log) + R"({"step": 2, "time": 2.0, "train/loss": 3.0})"
+                                   "\n{\"step\": 3, \"ti");
+  EXPECT_EQ(runs()[0]["last_step"], 2);
+  EXPECT_EQ(runs()[0]["series"]["train/loss"]["value"], nlohmann::json({3.5, 3.0}));
+  std::filesystem::create_directories(folder / "two");
+  write_file(folder / "two/metrics.jsonl", "no metrics at all\n\n");
+  EXPECT_EQ(runs().size(), 1u);
+
+  auto page = client().Get("/runs");
+  ASSERT_EQ(page->status, 200);
+  auto policy = page->get_header_value("Content-Security-Policy");
+  EXPECT_THAT(policy, HasSubstr("script-src 'sha256-"));
+  EXPECT_EQ(policy.find("unsafe"), policy.npos);
+  EXPECT_EQ(client().Get("/runs/secret.txt")->status, 404);
+  EXPECT_EQ(client().Get("/secret.txt")->status, 404);
+}
+
+TEST_F(ServerTest, WithoutRunsThereIsNoSuchPage) {
+  start();
+  EXPECT_EQ(client().Get("/runs")->status, 404);
+  EXPECT_EQ(client().Get("/api/runs")->status, 404);
 }
 
 TEST_F(ServerTest, TwoServersCannotShareAPort) {

@@ -9,6 +9,7 @@
 
 #include "trm/io/text.h"
 #include "trm/serve/http.h"
+#include "trm/serve/runs.h"
 
 namespace trm::serve {
 
@@ -64,6 +65,7 @@ struct Server::Impl {
     if (engine) {
       batcher.emplace(std::move(engine), options.max_rows, options.max_waiting);
     }
+    if (options.runs) runs.emplace(*options.runs);
     http.set_default_headers(
         {{"Content-Security-Policy",
           "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -127,6 +129,12 @@ struct Server::Impl {
     } else if (req.path == "/api/example" && batcher && model.facts.kind != PuzzleKind::arc) {
       uint64_t seed = std::random_device{}();
       answer(res, 200, {{"puzzle", example_puzzle(model.facts, seed)}, {"seed", seed}});
+    } else if (req.path == "/runs" && runs) {
+      res.headers.erase("Content-Security-Policy");
+      res.set_header("Content-Security-Policy", runs_policy());
+      res.set_content(runs_page(), "text/html; charset=utf-8");
+    } else if (req.path == "/api/runs" && runs) {
+      answer(res, 200, runs->data());
     } else {
       known = page(req.path, res);
     }
@@ -301,6 +309,7 @@ struct Server::Impl {
   ServerOptions options;
   std::atomic<int> streams{0};
   std::optional<Batcher> batcher;
+  std::optional<RunsFolder> runs;
   HttpServer http;
 };
 

@@ -59,6 +59,8 @@ std::string described(const fs::path& folder) {
                      c.lr);
 }
 
+}  // namespace
+
 nlohmann::json run_data(const fs::path& given) {
   bool folder = fs::is_directory(given);
   auto lines = read_metrics(folder ? given / "metrics.jsonl" : given);
@@ -90,8 +92,6 @@ nlohmann::json run_data(const fs::path& given) {
   data["best"] = best < 0 ? nlohmann::json(nullptr) : nlohmann::json(best);
   return data;
 }
-
-}  // namespace
 
 std::string report_page(const std::vector<fs::path>& runs) {
   nlohmann::json data = nlohmann::json::array();

@@ -1,0 +1,253 @@
+#!/usr/bin/env python3
+"""Eight clients on a `trm serve` for ten minutes: whole answers, streams, streams dropped half-way, and garbage.
+
+  soak.py TRM CHECKPOINT --csv PUZZLES [--seconds 600] [--clients 8] [--json FILE]
+
+Ends with 1 when the server dies, answers a client with another's puzzle, or keeps memory. At the end it compares the
+puzzles a second it answered with `trm eval` on as many puzzles at a time.
+"""
+
+import argparse
+import csv
+import http.client
+import json
+import os
+import random
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+
+class Tally:
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.counts = {}
+        self.latency = {"json": [], "stream": []}
+        self.faults = []
+
+    def count(self, name, n=1):
+        with self.lock:
+            self.counts[name] = self.counts.get(name, 0) + n
+
+    def fault(self, text):
+        with self.lock:
+            self.faults.append(text)
+
+
+def keeps_givens(puzzle, answer):
+    return len(answer) == len(puzzle) and all(p == "." or p == a for p, a in zip(puzzle, answer))
+
+
+class Client(threading.Thread):
+    def __init__(self, number, port, puzzles, answers, tally, end):
+        super().__init__(daemon=True)
+        self.random = random.Random(number)
+        self.port, self.puzzles, self.answers, self.tally, self.end = port, puzzles, answers, tally, end
+
+    def run(self):
+        while time.time() < self.end:
+            kind = self.random.choices(("json", "stream", "drop", "garbage"), (50, 30, 12, 8))[0]
+            try:
+                getattr(self, kind)()
+            except (OSError, http.client.HTTPException) as e:
+                self.tally.fault(f"{kind}: {type(e).__name__}: {e}")
+                time.sleep(0.2)
+
+    def post(self, body):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        connection.request("POST", "/api/solve", json.dumps(body), {"Content-Type": "application/json"})
+        return connection, connection.getresponse()
+
+    def judge(self, puzzle, answer, echoed):
+        if echoed != puzzle or not keeps_givens(puzzle, answer):
+            self.tally.fault(f"an answer for somebody else: asked {puzzle}, got {echoed} -> {answer}")
+        self.tally.count("same as trm solve" if answer == self.answers[puzzle] else "other than trm solve")
+
+    def refused(self, response):
+        response.read()
+        self.tally.count(f"status {response.status}")
+        time.sleep(0.05)
+
+    def json(self):
+        puzzle = self.random.choice(self.puzzles)
+        start = time.time()
+        connection, response = self.post({"puzzle": puzzle})
+        if response.status != 200:
+            self.refused(response)
+        else:
+            answer = json.loads(response.read())
+            self.tally.latency["json"].append(time.time() - start)
+            self.judge(puzzle, answer["answer"], answer["puzzle"])
+            self.tally.count("answered")
+        connection.close()
+
+    def stream(self):
+        puzzle = self.random.choice(self.puzzles)
+        start = time.time()
+        connection, response = self.post({"puzzle": puzzle, "stream": True})
+        if response.status != 200:
+            self.refused(response)
+        else:
+            text = response.read().decode()
+            self.tally.latency["stream"].append(time.time() - start)
+            done = re.search(r"^event: done\ndata: (.*)$", text, re.M)
+            if not done:
+                self.tally.fault("a stream without an end: " + text[-200:])
+            else:
+                answer = json.loads(done.group(1))
+                self.judge(puzzle, answer["answer"], answer["puzzle"])
+                self.tally.count("answered")
+                steps = text.count("\nevent: step\n")
+                if steps != 16:
+                    self.tally.fault(f"{steps} steps")
+        connection.close()
+
+    def drop(self):
+        puzzle = self.random.choice(self.puzzles)
+        connection, response = self.post({"puzzle": puzzle, "stream": self.random.random() < 0.8, "steps": 64})
+        if self.random.random() < 0.8:
+            response.read(self.random.randrange(1, 2000))
+        connection.sock and connection.sock.close()
+        response.close()
+        self.tally.count("dropped")
+
+    def garbage(self):
+        r = self.random
+        body = json.dumps({"puzzle": r.choice(self.puzzles)}).encode()
+        for _ in range(r.randrange(1, 6)):
+            at = r.randrange(len(body))
+            body = body[:at] + bytes([r.randrange(256)]) * r.randrange(1, 4) + body[at + r.randrange(3):]
+        head = b"POST /api/solve HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        what = r.choice(("body", "head", "noise", "short", "large", "bomb"))
+        data = {"body": head % len(body) + body,
+                "head": bytes(r.randrange(256) for _ in range(40)) + b"\r\n\r\n",
+                "noise": b"GET / HTTP/1.1\r\n" + bytes(r.randrange(256) for _ in range(r.randrange(5000))),
+                "short": head % 100000 + body,
+                "large": head % 300000 + b" " * 300000,
+                "bomb": head % 60000 + b"[" * 60000}[what]
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as s:
+            try:
+                s.sendall(data)
+                if what != "short":
+                    s.shutdown(socket.SHUT_WR)
+                    while s.recv(4096):
+                        pass
+            except (ConnectionResetError, BrokenPipeError):
+                pass
+        self.tally.count("garbage")
+
+
+def memory(pid):
+    with open(f"/proc/{pid}/status") as f:
+        return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1)) / 1024
+
+
+def get(port, path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", path)
+    return json.loads(connection.getresponse().read())
+
+
+def quantile(values, q):
+    return sorted(values)[min(len(values) - 1, int(q * len(values)))] if values else 0.0
+
+
+def throughput_alone(port, puzzles, clients, seconds):
+    """Puzzles a second with `clients` that only solve."""
+    end, done = time.time() + seconds, []
+
+    def work(mine):
+        while time.time() < end:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+            connection.request("POST", "/api/solve", json.dumps({"puzzle": random.choice(mine)}),
+                               {"Content-Type": "application/json"})
+            if connection.getresponse().read():
+                done.append(time.time())
+            connection.close()
+
+    threads = [threading.Thread(target=work, args=(puzzles,)) for _ in range(clients)]
+    start = time.time()
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return len(done) / (time.time() - start)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("trm")
+    parser.add_argument("checkpoint")
+    parser.add_argument("--csv", required=True)
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--json")
+    o = parser.parse_args()
+    with open(o.csv) as f:
+        puzzles = [row["question"].replace("0", ".") for row, _ in zip(csv.DictReader(f), range(40))]
+    solved = subprocess.run([o.trm, "solve", "--checkpoint", o.checkpoint, "--line"], input="\n".join(puzzles) + "\n",
+                            capture_output=True, text=True, check=True).stdout.split()
+    answers = dict(zip(puzzles, solved))
+
+    server = subprocess.Popen([o.trm, "serve", "--checkpoint", o.checkpoint, "--port", "0"], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True)
+    port = int(re.search(r":(\d+)/", server.stdout.readline()).group(1))
+    tally, end = Tally(), time.time() + o.seconds
+    clients = [Client(n, port, puzzles, answers, tally, end) for n in range(o.clients)]
+    for c in clients:
+        c.start()
+    rss = []
+    while time.time() < end and server.poll() is None:
+        time.sleep(min(5, max(0.1, end - time.time())))
+        if server.poll() is None:
+            rss.append(memory(server.pid))
+    for c in clients:
+        c.join(180)
+    result = {"seconds": o.seconds, "clients": o.clients, "counts": dict(sorted(tally.counts.items())),
+              "faults": tally.faults[:20], "latency_s": {}}
+    for kind, values in tally.latency.items():
+        result["latency_s"][kind] = {"n": len(values), "p50": quantile(values, .5), "p95": quantile(values, .95),
+                                     "max": max(values, default=0)}
+    alive = server.poll() is None
+    if not alive:
+        result["faults"].append(f"the server ended with {server.returncode}")
+    else:
+        for _ in range(100):  # what dropped clients asked for is given up
+            model = get(port, "/api/model")
+            if model["running"] == 0 and model["waiting"] == 0:
+                break
+            time.sleep(0.1)
+        else:
+            result["faults"].append("work goes on although every client is gone")
+        result["server"] = {k: model[k] for k in ("finished", "cancelled", "row_steps")}
+        quarter = max(1, len(rss) // 4)
+        early, late = statistics.median(rss[quarter:2 * quarter] or rss), statistics.median(rss[-quarter:])
+        result["memory_MiB"] = {"second quarter": early, "last quarter": late, "most": max(rss)}
+        if late > 1.15 * early + 16:
+            result["faults"].append(f"memory grew from {early:.0f} to {late:.0f} MiB")
+        # The same batch by `trm eval` and over HTTP, in turns.
+        seconds, pairs = min(20, o.seconds), []
+        for _ in range(3):
+            over_http = throughput_alone(port, puzzles, o.clients, seconds)
+            out = subprocess.run([o.trm, "eval", o.checkpoint, "--csv", o.csv, "--limit", str(2 * o.clients),
+                                  "--batch-size", str(o.clients)], capture_output=True, text=True, check=True).stdout
+            pairs.append((over_http, float(re.search(r"\(([\d.]+) puzzles/s\)", out).group(1))))
+        result["puzzles_a_second"] = {"serve": statistics.median(p[0] for p in pairs),
+                                      "eval": statistics.median(p[1] for p in pairs),
+                                      "ratio": statistics.median(p[0] / p[1] for p in pairs)}
+        server.terminate()
+        if server.wait(30) != 0:
+            result["faults"].append(f"the server ended with {server.returncode}")
+    print(json.dumps(result, indent=2))
+    if o.json:
+        with open(o.json, "w") as f:
+            json.dump(result, f, indent=2)
+    return 1 if result["faults"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
