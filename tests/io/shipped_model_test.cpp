@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/checkpoint/helpers.h"
+#include "tests/files.h"
 
 namespace trm {
 namespace {

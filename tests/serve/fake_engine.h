@@ -15,6 +15,7 @@ namespace trm::serve {
 struct Controls {
   std::atomic<bool> held{false};  // steps wait
   std::atomic<bool> fails{false};
+  std::atomic<int> milliseconds{0};  // a step takes
   std::atomic<int> rows{0}, most_rows{0}, steps{0};
 };
 
@@ -28,6 +29,7 @@ class FakeEngine : public Engine {
     c_->rows = static_cast<int>(rows_.size());
     c_->most_rows = std::max(c_->most_rows.load(), c_->rows.load());
     ++c_->steps;
+    std::this_thread::sleep_for(std::chrono::milliseconds(c_->milliseconds));
     while (c_->held) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     if (c_->fails) throw std::runtime_error("no memory");
     std::vector<RowStep> out;
