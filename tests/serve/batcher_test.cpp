@@ -111,6 +111,18 @@ TEST_F(BatcherTest, StoppingEndsEveryRequest) {
   EXPECT_EQ(batcher_.submit(question(1, 1)), nullptr);
 }
 
+TEST(LiveBatchTest, AnAttentionModelWorksOnAnotherThread) {
+  ArchConfig c;  // with rotations, which are computed when they are first needed
+  c.hidden_size = 16;
+  c.num_heads = 2;
+  c.L_layers = 1;
+  c.puzzle_emb_ndim = 16;
+  Batcher batcher(std::make_unique<LiveBatch>(make_model(c, {16, 6, 1}, mx::random::key(3))), 2, 2);
+  auto updates = all(*batcher.submit({std::vector<int32_t>(16, 1), 0, 2, false}));
+  ASSERT_EQ(updates.size(), 2u);
+  EXPECT_EQ(updates[0].error, "");
+}
+
 TEST(LiveBatchTest, RowsThatComeAndGoAnswerAsInEvaluation) {
   ArchConfig c;
   c.hidden_size = 16;

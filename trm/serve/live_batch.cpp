@@ -15,6 +15,14 @@ mx::array confidence(LossKind loss, const mx::array& logits) {
 
 }  // namespace
 
+LiveBatch::LiveBatch(Model model) : model_(std::move(model)) {
+  Question blank;
+  blank.tokens.assign(static_cast<size_t>(model_.shape.seq_len), 0);
+  join({blank});
+  step();
+  keep({});
+}
+
 void LiveBatch::join(const std::vector<Question>& questions) {
   if (questions.empty()) return;
   Batch batch;

@@ -37,7 +37,9 @@ class Engine {
 
 class LiveBatch : public Engine {
  public:
-  explicit LiveBatch(Model model) : model_(std::move(model)) {}
+  /// Takes one step, so that all that was left undone of the model (weights read, rotations) is
+  /// done on the thread that made it: MLX cannot compute it on another one.
+  explicit LiveBatch(Model model);
   void join(const std::vector<Question>& questions) override;
   std::vector<RowStep> step() override;
   void keep(const std::vector<int>& rows) override;
