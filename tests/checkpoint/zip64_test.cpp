@@ -2,7 +2,7 @@
 // them earlier. benchmarks/large_files.py does the same with 8 GB.
 #include <gtest/gtest.h>
 
-#include "tests/checkpoint/helpers.h"
+#include "tests/checkpoint/hostile.h"
 #include "trm/checkpoint/checkpoint.h"
 #include "trm/checkpoint/convert.h"
 #include "trm/checkpoint/zip_reader.h"
@@ -33,6 +33,14 @@ TEST_P(Zip64, WritesWhatIsReadBack) {
                         "'); sys.exit(z.testzip() is not None or len(z.namelist()) < 11)\"";
     EXPECT_EQ(std::system(check.c_str()), 0);
   }
+}
+
+TEST(Pickle, LongIntegersMayRepeatTheirSign) {
+  using namespace hostile;
+  TempDir dir;
+  std::string nine = std::string("\x8a\x09\4", 3) + std::string(8, '\0');
+  write_file(dir / "in", torch_file(replaced(dict_of(tensor(4, 0, {4}, {1})), integer(4), nine)));
+  EXPECT_EQ(load_checkpoint(dir / "in").tensors[0].second.shape(), (mx::Shape{4}));
 }
 
 TEST(DirectWriting, GivesTheSameFile) {

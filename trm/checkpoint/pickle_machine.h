@@ -114,6 +114,11 @@ class PickleMachine {
 
   // Values written as text or with a length.
   void long_integer(std::string_view bytes) {
+    // Bytes that only repeat the sign say nothing.
+    for (size_t n = bytes.size(); n > 8; bytes = bytes.substr(0, --n)) {
+      char sign = bytes[n - 2] & '\x80' ? '\xff' : '\0';
+      if (bytes[n - 1] != sign) break;
+    }
     if (bytes.size() > 8) return make_text(Node::big_integer, bytes);
     uint64_t value = 0;
     for (size_t i = 0; i < bytes.size(); ++i)

@@ -28,10 +28,9 @@ class PickleWriter {
     } else if (n < (uint64_t{1} << 31)) {
       op('J');
       little(n, 4);
-    } else {  // LONG1: nine bytes keep the sign bit clear
-      out_ += "\x8a\x09";
+    } else {  // LONG1; no count reaches the sign bit
+      out_ += "\x8a\x08";
       little(n, 8);
-      op('\0');
     }
   }
   void integers(const std::vector<uint64_t>& values) {
