@@ -106,5 +106,53 @@ TEST(TrainStep, FrozenWeightsStayAndTheEmbeddingMoves) {
   EXPECT_GT(mx::max(mx::abs(table)).item<float>(), 0);
 }
 
+class GradientCheckpointing : public testing::TestWithParam<ModelKind> {};
+
+TEST_P(GradientCheckpointing, GivesTheSameGradientsInLessMemory) {
+  auto config = tiny();
+  config.kind = GetParam();
+  config.hidden_size = 64;
+  config.puzzle_emb_ndim = 64;
+  config.L_layers = config.H_layers = 2;
+  config.L_cycles = config.kind == ModelKind::hrm ? 2 : 6;
+  config.mlp_t = false;
+  auto model = make_model(config, {9, 6, 4}, mx::random::key(1));
+  auto again = model;
+  again.io().context.recompute = true;
+  auto carry = initial_carry(model, batch(0));
+  mx::eval(state_arrays(make_train_state(model, batch(0), mx::random::key(2), false)));
+  auto peak = [&](const Model& m, std::optional<Gradients>& out) {
+    mx::clear_cache();
+    mx::reset_peak_memory();
+    size_t before = mx::get_active_memory();
+    out = train_gradients(m, carry, batch(1), mx::random::key(5), kRows);
+    Arrays all = out->weights;
+    all.push_back(out->step.loss);
+    if (out->puzzle_rows) all.push_back(*out->puzzle_rows);
+    mx::eval(all);
+    return mx::get_peak_memory() - before;
+  };
+  std::optional<Gradients> plain, less;
+  size_t most = peak(model, plain), least = peak(again, less);
+  expect_near(plain->step.loss, less->step.loss, 1e-5f, "loss");
+  for (size_t w = 0; w < plain->weights.size(); ++w) {
+    float size = mx::max(mx::abs(plain->weights[w])).item<float>();
+    expect_near(plain->weights[w], less->weights[w], 1e-5f * size + 1e-9f, "gradient");
+    EXPECT_TRUE(size > 0 || w + 2 > plain->weights.size()) << "gradient " << w << " is zero";
+  }
+  expect_near(*plain->puzzle_rows, *less->puzzle_rows, 1e-7f, "rows of the puzzle embedding");
+  RecordProperty("plain_bytes", std::to_string(most));
+  RecordProperty("checkpointed_bytes", std::to_string(least));
+  // hrm and the baseline apply each network once, so that there is little to keep.
+  if (GetParam() == ModelKind::trm_singlez || GetParam() == ModelKind::trm_hier6) {
+    EXPECT_LT(least, most);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, GradientCheckpointing,
+                         testing::Values(ModelKind::trm, ModelKind::trm_hier6,
+                                         ModelKind::trm_singlez, ModelKind::hrm,
+                                         ModelKind::transformers_baseline));
+
 }  // namespace
 }  // namespace trm

@@ -7,6 +7,10 @@ Latents TRM::recursion(const Latents& z, const mx::array& x, int cycles) const {
   if (ops::fuses_recursion(z[0], z[1], x, network)) {  // the same loops in one operation
     return ops::recursion(z[0], z[1], x, network, cycles, L_cycles);
   }
+  return network_by_network(z, x, cycles);
+}
+
+Latents TRM::network_by_network(const Latents& z, const mx::array& x, int cycles) const {
   auto z_H = z[0], z_L = z[1];
   for (int c = 0; c < cycles; ++c) {
     auto injection = z_H + x;
@@ -16,7 +20,9 @@ Latents TRM::recursion(const Latents& z, const mx::array& x, int cycles) const {
   return {z_H, z_L};
 }
 
-Latents TRM::with_gradient(Latents z, const mx::array& x) const { return recursion(z, x, 1); }
+Latents TRM::with_gradient(Latents z, const mx::array& x) const {
+  return io.context.recompute ? network_by_network(z, x, 1) : recursion(z, x, 1);
+}
 
 Latents TRM::without_gradient(Latents z, const mx::array& x) const {
   return recursion(z, x, H_cycles - 1);

@@ -18,6 +18,7 @@ struct TRM {
   Latents with_gradient(Latents z, const mx::array& x) const;
   /// `cycles` times: L_cycles times z_L = net(z_L, z_H + x), then z_H = net(z_H, z_L).
   Latents recursion(const Latents& z, const mx::array& x, int cycles) const;
+  Latents network_by_network(const Latents& z, const mx::array& x, int cycles) const;
 
   static void fields(auto& m, auto&& f) {
     f("H_init", m.H_init);

@@ -48,6 +48,16 @@ mx::array Block::operator()(mx::array h, const BlockContext& context) const {
 
 mx::array ReasoningModule::operator()(const mx::array& z, const mx::array& injection,
                                       const BlockContext& context) const {
+  if (context.recompute) {
+    auto inside = [module = *this, context = context](const Arrays& in) mutable -> Arrays {
+      context.recompute = false;
+      auto last = in.end() - 2;
+      return {with_trainable(module, {in.begin(), last})(last[0], last[1], context)};
+    };
+    auto in = trainable(*this);  // arguments, for a captured array has no gradient
+    in.insert(in.end(), {z, injection});
+    return mx::checkpoint(inside)(in)[0];
+  }
   auto h = z + injection;
   for (auto& layer : layers) h = layer(h, context);
   return h;

@@ -63,6 +63,8 @@ struct BlockContext {
   int heads;
   float eps;
   std::optional<ops::Rotary> rotary;
+  /// Keep only what goes into a network for its gradient, and compute the inside again.
+  bool recompute = false;
 };
 
 /// One post-norm layer: h = RMS(h + mix(h)); h = RMS(h + SwiGLU(h)). The mix is attention or, with

@@ -47,6 +47,7 @@ struct PretrainConfig {
   std::optional<int64_t> micro_batch_size, checkpoint_every_steps, keep_last, max_steps,
       max_eval_examples;
   std::optional<double> max_seconds;
+  bool gradient_checkpointing = false;
   bool tensorboard = false;
 
   /// checkpoint_path, or checkpoints/<project_name>/<run_name>.

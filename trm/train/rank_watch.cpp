@@ -6,6 +6,7 @@
 #include <fstream>
 #include <stdexcept>
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -18,6 +19,12 @@
 namespace trm {
 
 namespace {
+
+/// Not open in programs that this one starts (accept4() and SOCK_CLOEXEC are Linux's alone).
+int closed_on_exec(int socket) {
+  if (socket >= 0) fcntl(socket, F_SETFD, FD_CLOEXEC);
+  return socket;
+}
 
 constexpr uint8_t kFarewell = 255;  // any other byte is the rank that is gone
 constexpr int kMaxRanks = 255;
@@ -80,7 +87,7 @@ RankWatch::RankWatch(const Ranks& ranks, std::function<void(int)> lost)
   // All have to agree on whether there is a watch, and learn the port that rank 0 listens on.
   int listener = -1, port = 0;
   if (rank_ == 0 && !host.empty()) {
-    listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    listener = closed_on_exec(socket(AF_INET, SOCK_STREAM, 0));
     sockaddr_in address = {};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_ANY);
@@ -102,7 +109,7 @@ RankWatch::RankWatch(const Ranks& ranks, std::function<void(int)> lost)
     peers_.assign(static_cast<size_t>(size_), -1);
     for (int i = 1; i < size_; ++i) {
       wait_for(listener, "not all processes connected");
-      int peer = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+      int peer = closed_on_exec(accept(listener, nullptr, nullptr));
       uint8_t rank = 0;
       if (peer < 0) fail("cannot accept a process");
       wait_for(peer, "a process did not say its rank");
@@ -127,7 +134,7 @@ void RankWatch::connect_to_first(const std::string& host, int port) {
   if (getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found) != 0) {
     fail(fmt::format("cannot find the host of rank 0, {}", host));
   }
-  int peer = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int peer = closed_on_exec(socket(found->ai_family, SOCK_STREAM, 0));
   bool connected = peer >= 0 && connect(peer, found->ai_addr, found->ai_addrlen) == 0;
   freeaddrinfo(found);
   if (!connected) fail(fmt::format("cannot connect to rank 0 at {}:{}", host, port));

@@ -32,7 +32,7 @@ int64_t blocks_with_gradient(const ArchConfig& c) {
   }
 }
 
-int64_t step_bytes(const ArchConfig& c, const DataShape& shape, int64_t rows) {
+int64_t step_bytes(const ArchConfig& c, const DataShape& shape, int64_t rows, bool recompute) {
   int64_t tokens = shape.seq_len + puzzle_emb_tokens(c), D = c.hidden_size;
   int64_t inner = swiglu_inner(c.hidden_size, c.expansion);
   // Numbers a token: residuals, norms and SwiGLU's three inner arrays of each mix.
@@ -42,7 +42,11 @@ int64_t step_bytes(const ArchConfig& c, const DataShape& shape, int64_t rows) {
                     : 8 * D + 2 * c.num_heads * tokens;
   int64_t size = c.forward_dtype == "float32" ? 4 : 2;
   int64_t logits = shape.seq_len * shape.vocab_size * 12;
-  return rows * (blocks_with_gradient(c) * tokens * (channel + mix) * size + logits);
+  int64_t blocks = blocks_with_gradient(c), layers = std::max<int64_t>(c.L_layers, c.H_layers);
+  // With gradient checkpointing one network's inside at a time, and what goes into the others.
+  int64_t numbers =
+      recompute ? layers * (channel + mix) + 2 * D * blocks / layers : blocks * (channel + mix);
+  return rows * (tokens * numbers * size + logits);
 }
 
 /// Memory of the device that trains; 0 if unknown.
@@ -135,6 +139,7 @@ RunData load_run_data(const PretrainConfig& config) {
 Model starting_model(const PretrainConfig& config, const DataShape& shape, const mx::array& key,
                      bool load, const std::function<void(const std::string&)>& notice) {
   Model model = make_model(config.arch, shape, key);
+  model.io().context.recompute = config.gradient_checkpointing;
   if (!load || !config.load_checkpoint) return model;
   auto checkpoint = load_checkpoint(*config.load_checkpoint);
   for (auto& note : checkpoint.notes) notice(note);
@@ -182,7 +187,8 @@ RunFacts run_facts(const PretrainConfig& config, const TrainState& state, const 
   for (auto& a : state_arrays(state)) facts.state_bytes += static_cast<int64_t>(a.nbytes());
   int64_t rows = config.global_batch_size / ranks.size();
   if (config.micro_batch_size) rows = std::min(rows, *config.micro_batch_size);
-  facts.step_bytes = step_bytes(config.arch, data.shape, rows) + 2 * facts.parameters * 4;
+  facts.step_bytes = step_bytes(config.arch, data.shape, rows, config.gradient_checkpointing) +
+                     2 * facts.parameters * 4;
   facts.device_bytes = memory_of_device();
   facts.device = mx::default_device() == mx::Device::gpu ? "GPU" : "CPU";
   facts.processes = ranks.size();

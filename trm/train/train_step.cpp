@@ -93,7 +93,9 @@ void finish_train_step(TrainState& state, const Arrays& gradients,
 }
 
 Model averaged_model(const TrainState& state) {
-  return state.ema ? with_trainable(state.model, *state.ema) : state.model;
+  Model model = state.ema ? with_trainable(state.model, *state.ema) : state.model;
+  model.io().context.recompute = false;
+  return model;
 }
 
 Arrays state_arrays(const TrainState& state) {
