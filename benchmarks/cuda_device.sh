@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs CUDA binaries built elsewhere on a machine with an NVIDIA GPU but without MLX's CUDA wheel.
-#   cuda_device.sh pack FOLDER            here: collects what travels into FOLDER (about 22 MB)
+#   cuda_device.sh pack FOLDER            here: collects what travels into FOLDER (about 25 MB)
 #   . FOLDER/cuda_device.sh unpack FOLDER there: unpacks to /tmp/trm_cuda and sets the library path
 # CUDA's own libraries come from the `nvidia` packages beside that machine's PyTorch. Of libmlx.so's
 # kernels only those of compute capability 9.0 travel: the others are zeros, which compress away.
@@ -20,12 +20,16 @@ pack() {
   rm -rf "$to/lib" && mkdir -p "$to/lib"
   local library
   for library in libfmt libyaml-cpp libdeflate; do
-    cp -L "$(ldd build/cuda/cuda_step | awk -v n="$library" '$1 ~ "^"n {print $3}')" "$to/lib/"
+    cp -L "$(ldd build/cuda/trm | awk -v n="$library" '$1 ~ "^"n {print $3}')" "$to/lib/"
   done
-  # The GPU does the work: an empty library stands in for OpenBLAS.
-  g++ -shared -o "$to/lib/libopenblas.so.0" -Wl,-soname,libopenblas.so.0 -x c++ /dev/null
-  cp build/cuda/{trm_cuda_tests,cuda_kernels,cuda_step} "$to/"
-  strip "$to"/{trm_cuda_tests,cuda_kernels,cuda_step}
+  # The GPU does the work and nothing is downloaded: empty libraries stand in.
+  for library in libopenblas.so.0 libcurl.so.4; do
+    g++ -shared -o "$to/lib/$library" -Wl,-soname,$library -x c++ /dev/null
+  done
+  local program
+  for program in trm trm_cuda_tests cuda_kernels cuda_step; do
+    [ ! -e build/cuda/$program ] || strip -o "$to/$program" build/cuda/$program
+  done
   cp "${BASH_SOURCE[0]}" "$to/"
 }
 

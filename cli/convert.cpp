@@ -2,6 +2,8 @@
 #include "trm/checkpoint/convert.h"
 
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <memory>
 
 #include <CLI/CLI.hpp>
@@ -21,11 +23,18 @@ namespace {
 
 struct Arguments {
   ConvertOptions options;
-  std::vector<std::string> paths, renames;
+  std::vector<std::string> paths, renames, metadata;
   std::string out_dir, format, dtype;
   bool verify = false, quiet = false, list = false, no_copy_config = false, keep_names = false;
   double shard_megabytes = 0;
 };
+
+std::string text_of_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text(std::istreambuf_iterator<char>(file), {});
+  if (!file) fail("[convert] --metadata: cannot read {}", printable(path));
+  return text;
+}
 
 std::string shape_as(const SourceFile& source, const Tensor& t) {
   if (!source.is_torch()) return shape_text(t.shape);
@@ -157,6 +166,12 @@ void set_options(Arguments& a) {
     if (at == 0 || at == text.npos) throw CLI::ValidationError("--rename", "takes OLD=NEW");
     o.renames.emplace_back(text.substr(0, at), text.substr(at + 1));
   }
+  for (const std::string& text : a.metadata) {
+    size_t at = text.find('=');
+    if (at == 0 || at == text.npos) throw CLI::ValidationError("--metadata", "takes KEY=VALUE");
+    bool file = text.compare(at + 1, 1, "@") == 0;
+    o.metadata[text.substr(0, at)] = file ? text_of_file(text.substr(at + 2)) : text.substr(at + 1);
+  }
   if (!a.dtype.empty()) o.dtypes.floats = dtype_of_name(a.dtype);
   o.shard_bytes = static_cast<uint64_t>(a.shard_megabytes * (1 << 20));
 }
@@ -173,6 +188,8 @@ void set_format(Arguments& a, const std::string& output) {
     o.format = format_of_name(output).value_or(OutputFormat::npz);
   if (o.dtypes.keep_float64 && o.format == OutputFormat::safetensors)
     throw CLI::ValidationError("--keep-f64", "MLX reads no float64 from .safetensors; write .npz");
+  if (!o.metadata.empty() && o.format != OutputFormat::safetensors)
+    throw CLI::ValidationError("--metadata", "only .safetensors holds metadata");
   if (o.shard_bytes && o.format != OutputFormat::safetensors)
     throw CLI::ValidationError("--shard-size", "only .safetensors can be written in shards");
 }
@@ -248,6 +265,10 @@ void add_convert(CLI::App& app) {
   c->add_option("--exclude", a->options.exclude, "no names that match one of these globs");
   c->add_option("--strip-prefix", a->options.strip_prefixes, "drop this from the front of names");
   c->add_option("--rename", a->renames, "OLD=NEW: a whole name, or its front up to a dot");
+  c->add_option(
+      "--metadata", a->metadata,
+      "KEY=VALUE, or KEY=@FILE for a file's text, into a .safetensors; with\n"
+      "all_config=@run/all_config.yaml the file alone is a model that eval and solve take");
   c->add_flag("--keep-orig-mod", a->keep_names, "keep the _orig_mod of torch.compile in names");
   c->add_flag("--orig-mod", a->options.add_orig_mod,
               "put _orig_mod. before every name, as torch.compile does");
@@ -255,7 +276,8 @@ void add_convert(CLI::App& app) {
                 "MB of tensors a .safetensors file, with an index; 0: one file")
       ->check(kNotNegative);
   c->add_option("--threads", a->options.write.threads, "0: one a processor");
-  for (const char* list : {"--transpose", "--include", "--exclude", "--strip-prefix", "--rename"})
+  for (const char* list :
+       {"--transpose", "--include", "--exclude", "--strip-prefix", "--rename", "--metadata"})
     c->get_option(list)->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   add_limit_flags(*c, a->options.source.limits);
   c->callback([a] { run(*a); });

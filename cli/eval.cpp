@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <memory>
 
 #include <fmt/format.h>
@@ -13,6 +14,7 @@
 #include "cli/process_watch.h"
 #include "cli/run_options.h"
 #include "trm/checkpoint/checkpoint.h"
+#include "trm/eval/attempts.h"
 #include "trm/eval/load_model.h"
 #include "trm/eval/saved_answers.h"
 #include "trm/io/atomic_file.h"
@@ -31,6 +33,8 @@ struct Options : RunOptions {
   std::optional<int64_t> limit;
   std::vector<int> pass_at = ArcVotingOptions{}.pass_at;
   bool compare = false;
+  bool selects = false;  // --select was given
+  AttemptOptions attempts;
 };
 
 /// `file` for one of several results: "out.json" becomes "out_step_100.json".
@@ -66,6 +70,12 @@ void save_preds(const std::string& path, const Evaluation& e, bool last_only) {
   save_npz(path, {{"preds", mx::array(preds.data(), {steps, rows, e.cells}, mx::int32)},
                   {"q_halt_logits", mx::array(q_halt.data(), {steps, rows}, mx::float32)}});
 }
+
+const std::map<std::string, Select> kSelections = {{"q", Select::q},
+                                                   {"residual", Select::residual},
+                                                   {"vote", Select::vote},
+                                                   {"first", Select::first},
+                                                   {"rules", Select::rules}};
 
 class EvalCommand {
  public:
@@ -121,6 +131,8 @@ class EvalCommand {
            "--compare needs checkpoints and --halt q or --halt settled");
     refuse(!o_.preds.empty() && !o_.save_preds.empty(),
            "--preds and --save-preds exclude each other");
+    refuse(several_attempts() && (o_.halt != Halt::none || !o_.preds.empty()),
+           "--select, --samples, --views and --noise exclude --halt and --preds");
     refuse(ranks_.size() > 1 && !(o_.save_preds.empty() && o_.preds.empty()),
            "--preds and --save-preds work in one process only");
   }
@@ -136,6 +148,11 @@ class EvalCommand {
       if (done >= rows) fmt::print(stderr, "\r\033[K");
       return true;
     };
+  }
+
+  bool several_attempts() const {
+    auto& a = o_.attempts;
+    return o_.selects || a.samples > 1 || a.views > 1 || a.noise > 0;
   }
 
   EvaluateOptions options() const {
@@ -166,8 +183,11 @@ class EvalCommand {
       chosen.halt = halt;
       chosen.on_batch = progress(file, data_.rows);
       auto result = measure(data_, chosen, votes, [&](const EvaluateOptions& all) {
-        return evaluate(loaded.model, data_.open(o_.batch_size), all);
+        auto next = data_.open(o_.batch_size);
+        return several_attempts() ? evaluate(loaded.model, next, o_.attempts, all)
+                                  : evaluate(loaded.model, next, all);
       });
+      result.has_losses = !several_attempts();
       result.checkpoint = file;
       result.dtype = loaded.model.config.forward_dtype;
       return summed(ranks_, std::move(result));
@@ -264,6 +284,28 @@ void add_eval(CLI::App& app) {
   cmd->add_option("--limit", o->limit, "Only the first N puzzles")->check(kPositive);
   add_run_options(*cmd, *o);
   cmd->add_flag("--compare", o->compare, "With --halt: also run all steps and show both");
+  cmd->add_option_function<std::string>(
+         "--select",
+         [o](const std::string& name) {
+           o->selects = true;
+           o->attempts.select = kSelections.at(name);
+         },
+         "How one of several attempts is chosen: q: the model believes in it most; residual: its\n"
+         "latent moved least; vote: most attempts agree; first: the first to halt, one attempt\n"
+         "after the other; rules: the first answer that obeys Sudoku's rules (default: q)")
+      ->check(CLI::IsMember({"q", "residual", "vote", "first", "rules"}));
+  cmd->add_option("--samples", o->attempts.samples, "Attempts at each view, with other noise")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  cmd->add_option("--views", o->attempts.views,
+                  "Symmetric forms of each Sudoku, the puzzle itself the first")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  cmd->add_option("--noise", o->attempts.noise,
+                  "Deviation of the noise on the latents before each ACT step")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
+  cmd->add_option("--seed", o->attempts.seed, "Seed of views and noise")->capture_default_str();
   cmd->add_option("--json", o->json, "Write the result to this file");
   cmd->add_option("--save-preds", o->save_preds,
                   "Write preds (steps, puzzles, cells) and q_halt_logits to this .npz file");
@@ -286,6 +328,7 @@ void add_eval(CLI::App& app) {
       "Examples:\n"
       "  trm eval runs/step_6510 --csv test_hard_10k.csv --limit 256\n"
       "  trm eval step_6510.npz --data data/sudoku-extreme-1k-aug-1000 --json result.json\n"
+      "  trm eval sudoku.safetensors --csv test_hard_10k.csv --steps 64 --views 8 --select first\n"
       "  trm eval run/step_*.npz --data data/maze-30x30-hard-1k --halt q --compare\n"
       "  trm eval step_100.npz step_200.npz --data data/arc1concept-aug-1000 \\\n"
       "    --submission submission.json\n"

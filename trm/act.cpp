@@ -91,7 +91,8 @@ Judged judge(const Model& model, const Answer& answer, const mx::array& labels,
                  count_of(mx::logical_and(valid, says_halt == exact)),
                  mx::sum(mx::where(valid, mx::astype(steps, mx::float32), zero)), lm_loss,
                  q_halt_loss, q_continue_loss});
-  return {lm_loss + mx::array(0.5f) * (q_halt_loss + q_continue_loss), metrics, preds};
+  auto q_loss = mx::array(model.config.q_loss_weight) * (q_halt_loss + q_continue_loss);
+  return {lm_loss + q_loss, metrics, preds};
 }
 
 }  // namespace
@@ -145,7 +146,8 @@ StepResult evaluate_step(const Model& model, const Carry& carry, const Examples&
 
 mx::array row_lm_loss(const Model& model, const Answer& answer, const mx::array& labels) {
   auto asked = mx::sum(mx::astype(labels != mx::array(kIgnoreLabel), mx::float32), -1);
-  auto per_token = token_loss(model.config.loss, answer.logits, labels, kIgnoreLabel);
+  auto per_token = token_loss(model.config.loss, answer.logits, labels, kIgnoreLabel,
+                              model.config.label_smoothing);
   return mx::sum(per_token, -1) / mx::maximum(asked, mx::array(1.0f));
 }
 

@@ -57,7 +57,7 @@ struct StepResult {
   Answer answer;
   mx::array preds;    // (B, seq_len) int32
   mx::array metrics;  // (8) float32, sums, in the order of Metric
-  mx::array loss;     // float32: lm_loss + 0.5 * (q_halt_loss + q_continue_loss), summed over rows
+  mx::array loss;     // float32: lm_loss + q_loss_weight (q_halt_loss + q_continue_loss), summed
 };
 
 /// One step of evaluation: no gradient, no exploration; rows halt at halt_max_steps (or earlier by

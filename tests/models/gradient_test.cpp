@@ -6,11 +6,21 @@
 namespace trm {
 namespace {
 
-class FiniteDifferences : public testing::TestWithParam<ModelKind> {};
+struct Case {
+  ModelKind kind;
+  bool options;  // those that the reference has not, and softmax
+};
+
+class FiniteDifferences : public testing::TestWithParam<Case> {};
 
 TEST_P(FiniteDifferences, OfTheLossAlongRandomDirections) {
   ArchConfig c;
-  c.kind = GetParam();
+  c.kind = GetParam().kind;
+  if (GetParam().options) {
+    c.loss = LossKind::softmax_cross_entropy;
+    c.label_smoothing = 0.2f;
+    c.q_loss_weight = 0.05f;
+  }
   c.hidden_size = 8;
   c.num_heads = 2;
   c.expansion = 1;
@@ -53,9 +63,14 @@ TEST_P(FiniteDifferences, OfTheLossAlongRandomDirections) {
 
 // Not hrm: the target of its q_continue moves with the weights though it has no gradient.
 INSTANTIATE_TEST_SUITE_P(All, FiniteDifferences,
-                         testing::Values(ModelKind::trm, ModelKind::trm_singlez,
-                                         ModelKind::trm_hier6, ModelKind::transformers_baseline),
-                         [](auto& info) { return std::string(to_string(info.param)); });
+                         testing::Values(Case{ModelKind::trm, false}, Case{ModelKind::trm, true},
+                                         Case{ModelKind::trm_singlez, false},
+                                         Case{ModelKind::trm_hier6, false},
+                                         Case{ModelKind::transformers_baseline, false}),
+                         [](auto& info) {
+                           return to_string(info.param.kind) +
+                                  std::string(info.param.options ? "_options" : "");
+                         });
 
 }  // namespace
 }  // namespace trm

@@ -55,6 +55,22 @@ TEST(Stablemax, GradientIsFiniteAtOneAndZero) {
             "");
 }
 
+TEST(LabelSmoothing, SharesTheTargetAmongAllTokens) {
+  auto logits = mx::array({2.0f, 0.0f, -1.0f, 0.5f}, {1, 1, 4});
+  auto loss = [&](float smoothing) {
+    return token_loss(LossKind::softmax_cross_entropy, logits, mx::array({1}, {1, 1}), kIgnoreLabel,
+                      smoothing)
+        .item<float>();
+  };
+  double sum = std::exp(2.0) + 1 + std::exp(-1.0) + std::exp(0.5);
+  EXPECT_NEAR(loss(0), std::log(sum), 1e-6);
+  // The target is 0.85 of token 1 and 0.05 of each other.
+  EXPECT_NEAR(loss(0.2f), std::log(sum) - 0.05 * (2.0 - 1.0 + 0.5), 1e-6);
+  auto ignored = token_loss(LossKind::stablemax_cross_entropy, logits,
+                            mx::array({kIgnoreLabel}, {1, 1}), kIgnoreLabel, 0.2f);
+  EXPECT_EQ(ignored.item<float>(), 0.0f);
+}
+
 TEST(BinaryCrossEntropy, MatchesTheReference) {
   std::string file = "loss/bce_s1";
   SKIP_WITHOUT_GOLDEN(file);

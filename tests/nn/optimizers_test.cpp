@@ -50,6 +50,38 @@ TEST(AdamATan2, FirstStepByHand) {
   EXPECT_NEAR(p[0].data<float>()[1], -2.0 * (1 - 0.001) + step, 1e-6);
 }
 
+TEST(Muon, OrthogonalizesTallAndWideMatrices) {
+  for (auto shape : {mx::Shape{40, 12}, mx::Shape{12, 40}}) {
+    auto g = mx::random::normal(shape, mx::float32, mx::random::key(3)) * mx::array(1e-3f);
+    auto o = orthogonalized(g, 5);
+    ASSERT_EQ(o.shape(), shape);
+    auto cpu = mx::Device(mx::Device::cpu);
+    auto values = mx::linalg::svd(o, false, cpu)[0];
+    EXPECT_GT(mx::min(values).item<float>(), 0.6f);
+    EXPECT_LT(mx::max(values).item<float>(), 1.3f);
+    // The directions stay: U^T O V is a diagonal of positive values.
+    auto parts = mx::linalg::svd(g, true, cpu);
+    auto turned = mx::matmul(mx::matmul(mx::transpose(parts[0]), o), mx::transpose(parts[2]));
+    auto diagonal = mx::diagonal(turned);
+    EXPECT_GT(mx::min(diagonal).item<float>(), 0.6f);
+    auto rest = mx::sum(mx::square(turned)) - mx::sum(mx::square(diagonal));
+    EXPECT_NEAR(rest.item<float>(), 0, 1e-3f);
+  }
+  EXPECT_EQ(mx::max(mx::abs(orthogonalized(mx::zeros({3, 2}), 5))).item<float>(), 0.0f);
+}
+
+TEST(Muon, StepByHand) {
+  // One number is its own singular value: its normalised 1 becomes 3.4445 - 4.7750 + 2.0315.
+  constexpr double one = 0.701;
+  Arrays p{mx::full({1, 1}, 2.0f)}, m{mx::full({1, 1}, -0.5f)};
+  muon(p, {mx::full({1, 1}, 3.0f)}, m, 0.1, {0, 0.6, 0.5, 1});
+  EXPECT_NEAR(m[0].item<float>(), 0.6 * -0.5 + 0.4 * 3, 1e-6);
+  EXPECT_NEAR(p[0].item<float>(), 2 * (1 - 0.1 * 0.5) - 0.1 * one, 1e-5);
+  Arrays tall{mx::zeros({9, 1})}, zero{mx::zeros({9, 1})};
+  muon(tall, {mx::ones({9, 1})}, zero, 0.1, {0, 0.6, 0, 1});  // sqrt(9/1) times as long a step
+  EXPECT_NEAR(tall[0].data<float>()[0], -0.1 * 3 * one / 3, 1e-5);
+}
+
 TEST(SparseSignSGD, MatchesTheReference) {
   for (auto name : {"optim/signsgd_a", "optim/signsgd_b"}) {
     SKIP_WITHOUT_GOLDEN(name);

@@ -94,6 +94,25 @@ TEST(TrainStep, RowsOfOtherProcessesDrawWhatTheWholeBatchDraws) {
   }
 }
 
+TEST(TrainStep, MuonMovesTheLayersMatricesAndAdamTheRest) {
+  auto with = start(), without = start();
+  auto h = hyper(), plain = hyper();
+  h.muon = MuonOptions{0.02, 0.6, 0, 3};
+  auto names = trainable_names(with.model);
+  apply(with, begin_train_step(with, batch(1), h), h);
+  apply(without, begin_train_step(without, batch(1), plain), plain);
+  auto a = trainable(with.model), b = trainable(without.model);
+  int matrices = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    bool layer = names[i].find(".layers.") != std::string::npos;
+    matrices += layer;
+    bool same = mx::array_equal(a[i], b[i]).item<bool>();
+    EXPECT_EQ(same, !layer) << names[i];
+    if (layer) EXPECT_EQ(mx::max(mx::abs(with.v[i])).item<float>(), 0.0f) << names[i];
+  }
+  EXPECT_EQ(matrices, 4);
+}
+
 TEST(TrainStep, FrozenWeightsStayAndTheEmbeddingMoves) {
   auto state = start();
   auto before = start();

@@ -103,9 +103,11 @@ std::vector<OutTensor> out_tensors(const NamedArrays& tensors) {
     t.name = tensors[i].first;
     t.dtype = dtype_of(arrays[i]);
     for (int n : arrays[i].shape()) t.shape.push_back(static_cast<uint64_t>(n));
-    t.fill = [array = arrays[i], item = size_of(t.dtype)](uint64_t first, uint64_t n,
-                                                          std::byte* to) {
-      memcpy(to, array.data<std::byte>() + first * item, n * item);
+    // The pointer is asked for here: on a GPU that moves the array to the host, and fill runs on
+    // several threads.
+    t.fill = [array = arrays[i], data = arrays[i].data<std::byte>(), item = size_of(t.dtype)](
+                 uint64_t first, uint64_t n, std::byte* to) {
+      memcpy(to, data + first * item, n * item);
     };
     out.push_back(std::move(t));
   }

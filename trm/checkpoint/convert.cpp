@@ -134,6 +134,7 @@ std::vector<std::filesystem::path> write_conversion(const Conversion& plan,
   }
   std::map<std::string, std::string> metadata{{"format", "mlx"}};
   metadata.insert(plan.source.metadata.begin(), plan.source.metadata.end());
+  for (auto& [key, value] : options.metadata) metadata[key] = value;
   switch (options.format) {
     case OutputFormat::npz:
       write_npz(output, tensors, options.write);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,11 +22,12 @@ struct ConvertOptions {
   bool strip_orig_mod = true;
   std::vector<std::string> strip_prefixes;  // dropped from the front of names
   std::vector<std::pair<std::string, std::string>>
-      renames;                                // a whole name, or its front up to a dot
-  std::vector<std::string> include, exclude;  // globs over the names as written
-  std::vector<std::string> transpose;         // globs: see should_transpose_weight()
-  bool add_orig_mod = false;                  // put `_orig_mod.` before every name
-  uint64_t shard_bytes = 0;                   // safetensors: several files of at most this; 0: one
+      renames;                                  // a whole name, or its front up to a dot
+  std::vector<std::string> include, exclude;    // globs over the names as written
+  std::vector<std::string> transpose;           // globs: see should_transpose_weight()
+  bool add_orig_mod = false;                    // put `_orig_mod.` before every name
+  std::map<std::string, std::string> metadata;  // safetensors: over what the input has
+  uint64_t shard_bytes = 0;  // safetensors: several files of at most this; 0: one
   WriteOptions write;
 };
 

@@ -8,7 +8,10 @@
 namespace trm {
 
 struct ActOptions {
-  int steps = 16;  // at most
+  int steps = 16;                      // at most
+  float noise = 0;                     // deviation of the noise on the latents before each step
+  mx::array key = mx::random::key(0);  // of the noise
+  bool residual = false;               // measure RowStep::residual
 };
 
 /// What one row showed after one ACT step.
@@ -17,6 +20,7 @@ struct RowStep {
   const int32_t* preds = nullptr;  // (seq_len) tokens
   float q_halt = 0;                // logit: the model's belief that the answer is right
   float lm_loss = 0;               // mean over the asked cells
+  float residual = 0;              // mean square of what the step changed in the answer latent
 };
 
 /// Runs the steps. `goes_on` sees each row that still runs, in ascending order, after each step;

@@ -127,11 +127,14 @@ DataShape infer_shape(const ArchConfig& config, const NamedArrays& weights,
 }
 
 LoadedModel load_model(const std::filesystem::path& path, const LoadModelOptions& options) {
-  auto weights = load_checkpoint(path).tensors;
+  auto checkpoint = load_checkpoint(path);
+  auto& weights = checkpoint.tensors;
   std::vector<std::string> notes;
   ArchConfig config;
   auto all_config = path.parent_path() / "all_config.yaml";
-  if (std::filesystem::exists(all_config)) {
+  if (auto own = checkpoint.metadata.find("all_config"); own != checkpoint.metadata.end()) {
+    config = parse_arch_config(own->second, path.string() + ": all_config", options.overrides);
+  } else if (std::filesystem::exists(all_config)) {
     config = load_arch_config(all_config, options.overrides);
   } else {
     auto all = to_overrides(infer_arch(weights, notes));

@@ -25,7 +25,8 @@ struct LoadedModel {
 };
 
 /// Reads a checkpoint in any format (PyTorch, npz, safetensors) into a model. The architecture
-/// comes from all_config.yaml beside it, else from the tensors' shapes with the reference's
+/// comes from the file's own metadata `all_config` (safetensors), else from all_config.yaml beside
+/// it, else from the tensors' shapes with the reference's
 /// defaults for what shapes do not tell; overrides go over both. Throws std::invalid_argument where
 /// the weights do not fit, listing missing, unexpected and wrongly shaped names.
 LoadedModel load_model(const std::filesystem::path& checkpoint, const LoadModelOptions& options);

@@ -75,6 +75,10 @@ void validate(const ArchConfig& c, const DataShape& s) {
   require(c.halt_exploration_prob >= 0 && c.halt_exploration_prob <= 1,
           fmt::format("arch.halt_exploration_prob must be between 0 and 1, not {}",
                       c.halt_exploration_prob));
+  require(c.label_smoothing >= 0 && c.label_smoothing < 1,
+          fmt::format("arch.label_smoothing must lie in [0, 1), not {}", c.label_smoothing));
+  require(c.q_loss_weight >= 0,
+          fmt::format("arch.q_loss_weight must not be negative, not {}", c.q_loss_weight));
   require(
       c.forward_dtype == "float32" || c.forward_dtype == "bfloat16" || c.forward_dtype == "float16",
       fmt::format("arch.forward_dtype must be float32, bfloat16 or float16, not '{}'",

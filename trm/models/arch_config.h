@@ -32,6 +32,9 @@ struct ArchConfig {
   bool no_ACT_continue = true;
   bool act_enabled = true;     // transformers_baseline
   bool act_inference = false;  // transformers_baseline
+  // Not in the reference
+  float label_smoothing = 0.0f;
+  float q_loss_weight = 0.5f;
 };
 
 /// What the data set decides.

@@ -26,6 +26,32 @@ void adam_atan2(Arrays& p, const Arrays& g, Arrays& m, Arrays& v, int64_t t, dou
   }
 }
 
+mx::array orthogonalized(const mx::array& g, int iterations) {
+  bool tall = g.shape(0) > g.shape(1);
+  auto x = tall ? mx::transpose(g) : g;
+  x = x * mx::rsqrt(mx::sum(mx::square(x)) + scalar(1e-14));
+  if (mx::default_device() == mx::Device::gpu) x = mx::astype(x, mx::bfloat16);
+  auto number = [&](double v) { return mx::array(static_cast<float>(v), x.dtype()); };
+  for (int i = 0; i < iterations; ++i) {
+    auto a = mx::matmul(x, mx::transpose(x));
+    auto b = number(-4.7750) * a + number(2.0315) * mx::matmul(a, a);
+    x = number(3.4445) * x + mx::matmul(b, x);
+  }
+  x = mx::astype(x, mx::float32);
+  return tall ? mx::transpose(x) : x;
+}
+
+void muon(Arrays& p, const Arrays& g, Arrays& m, double lr, const MuonOptions& o) {
+  auto b = scalar(o.momentum), rest = scalar(1.0 - o.momentum);
+  for (size_t i = 0; i < p.size(); ++i) {
+    m[i] = b * m[i] + rest * g[i];
+    double ratio = static_cast<double>(p[i].shape(0)) / p[i].shape(1);
+    p[i] = scalar(1.0 - lr * o.weight_decay) * p[i] -
+           scalar(lr * std::sqrt(std::max(1.0, ratio))) *
+               orthogonalized(rest * g[i] + b * m[i], o.iterations);
+  }
+}
+
 mx::array sparse_sign_sgd(const mx::array& table, const mx::array& ids,
                           const mx::array& row_gradients, double lr, double weight_decay) {
   // Every row gets its id's whole sum, so rows of one id all write the same value.

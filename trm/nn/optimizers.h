@@ -13,6 +13,20 @@ struct AdamATan2Options {
 void adam_atan2(Arrays& p, const Arrays& g, Arrays& m, Arrays& v, int64_t t, double lr,
                 const AdamATan2Options& options);
 
+struct MuonOptions {
+  double lr = 0.02, momentum = 0.95, weight_decay = 0.0;
+  int iterations = 5;
+};
+
+/// g (rows, columns) with its singular values moved near 1 by that many Newton-Schulz iterations
+/// (coefficients 3.4445, -4.7750, 2.0315), float32; the products are bfloat16's on a GPU.
+mx::array orthogonalized(const mx::array& g, int iterations);
+
+/// One Muon step (K. Jordan, 2024) on a list of matrices with learning rate `lr`: m = b m + (1-b)
+/// g; p = (1 - lr*wd) p - lr sqrt(max(1, rows/columns)) orthogonalized((1-b) g + b m). Replaces p
+/// and m; all float32.
+void muon(Arrays& p, const Arrays& g, Arrays& m, double lr, const MuonOptions& options);
+
 /// Sparse sign-SGD of an embedding table (N, D): gradients (B, D) of the rows `ids` (B) are summed
 /// per id; touched rows become w*(1-lr*wd) - lr*sign(sum), others stay. Returns the new table.
 mx::array sparse_sign_sgd(const mx::array& table, const mx::array& ids,

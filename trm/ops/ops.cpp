@@ -61,12 +61,14 @@ Arrays recursion(const mx::array& z_H, const mx::array& z_L, const mx::array& x,
   return cpu::recursion(z_H, z_L, x, network, cycles, L_cycles);
 }
 
-mx::array stablemax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore) {
-  return reference::stablemax_cross_entropy(logits, labels, ignore);
+mx::array stablemax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore,
+                                  float smoothing) {
+  return reference::stablemax_cross_entropy(logits, labels, ignore, smoothing);
 }
 
-mx::array softmax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore) {
-  return reference::softmax_cross_entropy(logits, labels, ignore);
+mx::array softmax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore,
+                                float smoothing) {
+  return reference::softmax_cross_entropy(logits, labels, ignore, smoothing);
 }
 
 Arrays adam_atan2(const mx::array& p, const mx::array& g, const mx::array& m, const mx::array& v,

@@ -69,11 +69,14 @@ Arrays recursion(const mx::array& z_H, const mx::array& z_L, const mx::array& x,
 
 /// -log of the stablemax probability of each label (…): s(l_y)/sum_v s(l_v), s(v) = v+1 for v >= 0,
 /// 1/(1-v) below. logits (…, V) in any float dtype, labels (…) int32; result float32, 0 where the
-/// label is `ignore`. Finite, with a finite gradient, for every finite float32 logit.
-mx::array stablemax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore);
+/// label is `ignore`. Finite, with a finite gradient, for every finite float32 logit. With
+/// smoothing e: (1-e) of that and e of the mean over all V.
+mx::array stablemax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore,
+                                  float smoothing = 0);
 
 /// The same with softmax.
-mx::array softmax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore);
+mx::array softmax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore,
+                                float smoothing = 0);
 
 /// One AdamATan2 step on one parameter: p *= 1-lr*wd; m, v = moving averages of g, g^2;
 /// p -= lr/(1-b1^t) * atan2(m, sqrt(v)/sqrt(1-b2^t)). All float32; the scalars are 0-d float32
@@ -99,8 +102,10 @@ mx::array token_mixing(const mx::array& h, const mx::array& gate_up, const mx::a
                        float eps);
 mx::array attention(const mx::array& h, const mx::array& qkv, const mx::array& o, int heads,
                     const Rotary* rotary, float eps);
-mx::array stablemax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore);
-mx::array softmax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore);
+mx::array stablemax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore,
+                                  float smoothing = 0);
+mx::array softmax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore,
+                                float smoothing = 0);
 Arrays adam_atan2(const mx::array& p, const mx::array& g, const mx::array& m, const mx::array& v,
                   const mx::array& decay, const mx::array& step_size,
                   const mx::array& inv_sqrt_bias2, float one_minus_beta1, float one_minus_beta2);

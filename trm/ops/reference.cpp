@@ -83,28 +83,34 @@ mx::array attention(const mx::array& h, const mx::array& qkv, const mx::array& o
 }
 
 namespace {
-mx::array cross_entropy(const mx::array& log_scores, const mx::array& labels, int ignore) {
+mx::array cross_entropy(const mx::array& log_scores, const mx::array& labels, int ignore,
+                        float smoothing) {
   auto valid = labels != mx::array(ignore);
   auto index = mx::where(valid, labels, mx::array(0));
   // Shifted before anything is picked: at logits of 1e38 the log of the sum would round away.
   auto shifted = log_scores - mx::stop_gradient(mx::max(log_scores, -1, true));
   auto picked = mx::squeeze(mx::take_along_axis(shifted, mx::expand_dims(index, -1), -1), -1);
+  if (smoothing > 0) {
+    picked = mx::array(1 - smoothing) * picked + mx::array(smoothing) * mx::mean(shifted, -1);
+  }
   auto log_sum = mx::log(mx::sum(mx::exp(shifted), -1));
   return mx::where(valid, log_sum - picked, mx::array(0.0f));
 }
 }  // namespace
 
-mx::array stablemax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore) {
+mx::array stablemax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore,
+                                  float smoothing) {
   // log s(v) = sign(v) log(1+|v|), so stablemax is softmax of it: no overflow, no 0/0, and the
   // gradient of log s is 1/(1+|v|) everywhere. The wheres keep it 1 at v = 0.
   auto v = mx::astype(logits, mx::float32);
   auto positive = v >= mx::array(0.0f);
   auto log_s = mx::log1p(mx::where(positive, v, -v));
-  return cross_entropy(mx::where(positive, log_s, -log_s), labels, ignore);
+  return cross_entropy(mx::where(positive, log_s, -log_s), labels, ignore, smoothing);
 }
 
-mx::array softmax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore) {
-  return cross_entropy(mx::astype(logits, mx::float32), labels, ignore);
+mx::array softmax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore,
+                                float smoothing) {
+  return cross_entropy(mx::astype(logits, mx::float32), labels, ignore, smoothing);
 }
 
 Arrays adam_atan2(const mx::array& p, const mx::array& g, const mx::array& m, const mx::array& v,

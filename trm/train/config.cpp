@@ -245,12 +245,12 @@ PretrainConfig bind(const YAML::Node& root) {
 }
 
 /// An all_config.yaml over the defaults of its model, so that keys it lacks mean what they meant.
-YAML::Node run_tree(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
-  YAML::Node root = read_mapping(file);
+YAML::Node run_tree(YAML::Node root, const std::string& name,
+                    const std::vector<std::string>& overrides) {
   YAML::Node arch = root["arch"];
   if (!arch.IsDefined() || !arch.IsMap() || !arch["name"]) {
     throw std::runtime_error(
-        fmt::format("[config] {} names no model: it lacks arch.name", printable(file.string())));
+        fmt::format("[config] {} names no model: it lacks arch.name", printable(name)));
   }
   ModelKind kind = arch_kind(arch["name"].as<std::string>(""));
   root["arch"] = merged(arch_defaults(to_string(kind), {}), arch);
@@ -282,13 +282,18 @@ PretrainConfig load_config(const std::optional<std::string>& file,
 
 PretrainConfig load_run_config(const std::filesystem::path& file,
                                const std::vector<std::string>& overrides) {
-  return bind(run_tree(file, overrides));
+  return bind(run_tree(read_mapping(file), file.string(), overrides));
 }
 
 ArchConfig load_arch_config(const std::optional<std::filesystem::path>& all_config,
                             const std::vector<std::string>& overrides) {
   if (!all_config) return load_config(std::nullopt, overrides).arch;
-  return bind_arch(run_tree(*all_config, overrides)["arch"]);
+  return bind_arch(run_tree(read_mapping(*all_config), all_config->string(), overrides)["arch"]);
+}
+
+ArchConfig parse_arch_config(const std::string& all_config, const std::string& name,
+                             const std::vector<std::string>& overrides) {
+  return bind_arch(run_tree(parse_mapping(all_config, name), name, overrides)["arch"]);
 }
 
 std::vector<std::string> to_overrides(const ArchConfig& config) {

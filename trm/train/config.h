@@ -36,6 +36,9 @@ struct PretrainConfig {
   double lr = 1e-4, lr_min_ratio = 1.0;
   int64_t lr_warmup_steps = 2000;
   double beta1 = 0.9, beta2 = 0.95, weight_decay = 0.1;
+  std::optional<double> muon_lr;  // Muon for the matrices of the layers
+  double muon_momentum = 0.95, muon_weight_decay = 0.0;
+  int64_t muon_iterations = 5;
   double puzzle_emb_lr = 1e-2, puzzle_emb_weight_decay = 0.1;
 
   int64_t seed = 0;
@@ -70,6 +73,10 @@ PretrainConfig load_run_config(const std::filesystem::path& file,
 /// `arch=NAME` and `arch.key=value`; the other overrides are checked and have no effect.
 ArchConfig load_arch_config(const std::optional<std::filesystem::path>& all_config,
                             const std::vector<std::string>& overrides = {});
+
+/// The same from the text of an all_config.yaml; `name` is only named in errors.
+ArchConfig parse_arch_config(const std::string& all_config, const std::string& name,
+                             const std::vector<std::string>& overrides = {});
 
 /// The overrides that turn the defaults into `config`: "arch=trm", "arch.hidden_size=512", …
 std::vector<std::string> to_overrides(const ArchConfig& config);

@@ -37,6 +37,12 @@ void validate(const PretrainConfig& c) {
   not_negative("lr_min_ratio", c.lr_min_ratio);
   not_negative("lr_warmup_steps", c.lr_warmup_steps);
   not_negative("weight_decay", c.weight_decay);
+  optional_positive("muon_lr", c.muon_lr);
+  require(c.muon_momentum >= 0 && c.muon_momentum < 1, "muon_momentum",
+          fmt::format("must lie in [0, 1), not {}", c.muon_momentum));
+  not_negative("muon_weight_decay", c.muon_weight_decay);
+  require(c.muon_iterations >= 1 && c.muon_iterations <= 20, "muon_iterations",
+          fmt::format("must be 1 to 20, not {}", c.muon_iterations));
   not_negative("puzzle_emb_lr", c.puzzle_emb_lr);
   not_negative("puzzle_emb_weight_decay", c.puzzle_emb_weight_decay);
   not_negative("seed", c.seed);

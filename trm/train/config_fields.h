@@ -31,6 +31,8 @@ void arch_fields(C& c, F&& f) {
   f("arch.no_ACT_continue", c.no_ACT_continue);
   f("arch.act_enabled", c.act_enabled);
   f("arch.act_inference", c.act_inference);
+  f("arch.label_smoothing", c.label_smoothing);
+  f("arch.q_loss_weight", c.q_loss_weight);
 }
 
 template <class C, class F>
@@ -51,6 +53,10 @@ void run_fields(C& c, F&& f) {
   f("beta1", c.beta1, same);
   f("beta2", c.beta2, same);
   f("weight_decay", c.weight_decay, same);
+  f("muon_lr", c.muon_lr, same);
+  f("muon_momentum", c.muon_momentum, same);
+  f("muon_weight_decay", c.muon_weight_decay, same);
+  f("muon_iterations", c.muon_iterations, same);
   f("puzzle_emb_lr", c.puzzle_emb_lr, same);
   f("puzzle_emb_weight_decay", c.puzzle_emb_weight_decay, same);
   f("seed", c.seed, same);

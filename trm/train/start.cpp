@@ -161,6 +161,10 @@ Hyperparameters hyperparameters(const PretrainConfig& c, int64_t total_steps, co
   h.lr_warmup_steps = c.lr_warmup_steps;
   h.total_steps = total_steps;
   h.adam = {c.weight_decay, c.beta1, c.beta2};
+  if (c.muon_lr) {
+    h.muon = MuonOptions{*c.muon_lr, c.muon_momentum, c.muon_weight_decay,
+                         static_cast<int>(c.muon_iterations)};
+  }
   h.puzzle_emb_lr = c.puzzle_emb_lr;
   h.puzzle_emb_weight_decay = c.puzzle_emb_weight_decay;
   h.freeze_weights = c.freeze_weights;

@@ -74,6 +74,17 @@ Gradients begin_train_step(TrainState& state, const Examples& fresh, const Hyper
   return result;
 }
 
+namespace {
+/// Which of trainable(model) are matrices of the recursion's layers.
+std::vector<bool> layer_matrices(const Model& model) {
+  std::vector<bool> out;
+  visit(model, [&](const std::string& name, const mx::array& leaf, bool trained) {
+    if (trained) out.push_back(leaf.ndim() == 2 && name.find(".layers.") != std::string::npos);
+  });
+  return out;
+}
+}  // namespace
+
 void finish_train_step(TrainState& state, const Arrays& gradients,
                        const std::optional<mx::array>& row_gradients, const mx::array& identifiers,
                        const Hyperparameters& h) {
@@ -87,7 +98,27 @@ void finish_train_step(TrainState& state, const Arrays& gradients,
   }
   if (h.freeze_weights) return;
   auto weights = trainable(state.model);
-  adam_atan2(weights, gradients, state.m, state.v, state.step, rate(h.lr), h.adam);
+  auto matrices = h.muon ? layer_matrices(state.model) : std::vector<bool>(weights.size());
+  for (bool by_muon : {false, true}) {
+    auto chosen = [&](const Arrays& all) {
+      Arrays out;
+      for (size_t i = 0; i < all.size(); ++i) {
+        if (matrices[i] == by_muon) out.push_back(all[i]);
+      }
+      return out;
+    };
+    auto p = chosen(weights), m = chosen(state.m), v = chosen(state.v);
+    if (by_muon) {
+      if (h.muon) muon(p, chosen(gradients), m, rate(h.muon->lr), *h.muon);
+    } else {
+      adam_atan2(p, chosen(gradients), m, v, state.step, rate(h.lr), h.adam);
+    }
+    for (size_t i = 0, at = 0; i < weights.size(); ++i) {
+      if (matrices[i] != by_muon) continue;
+      weights[i] = p[at], state.m[i] = m[at], state.v[i] = v[at];
+      ++at;
+    }
+  }
   if (state.ema) ema_update(*state.ema, weights, h.ema_rate);
   state.model = with_trainable(std::move(state.model), weights);
 }

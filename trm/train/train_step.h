@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 
 #include "trm/act.h"
 #include "trm/nn/optimizers.h"
@@ -14,7 +15,8 @@ struct Hyperparameters {
   int64_t lr_warmup_steps = 2000, total_steps = 0;
   AdamATan2Options adam;
   double puzzle_emb_lr = 1e-2, puzzle_emb_weight_decay = 0.1;
-  bool freeze_weights = false;  // train the puzzle embedding only
+  std::optional<MuonOptions> muon;  // for the matrices of the layers; the rest is AdamATan2's
+  bool freeze_weights = false;      // train the puzzle embedding only
   double ema_rate = 0.999;
   int micro_batch_size = 0;  // rows whose gradient is computed at once; 0: all
   int first_row = 0;         // of this process in the global batch
@@ -23,7 +25,7 @@ struct Hyperparameters {
 /// Everything training carries from step to step. A value: copies share their arrays.
 struct TrainState {
   Model model;
-  Arrays m, v;                // moments of AdamATan2, one a trainable(model)
+  Arrays m, v;                // moments, one a trainable(model); Muon leaves v at 0
   std::optional<Arrays> ema;  // averages of trainable(model)
   Carry carry;
   mx::array key;

@@ -132,8 +132,7 @@ void allocate(mx::array& out, mx::cu::CommandEncoder& encoder) {
 }
 
 void allocate_over(const mx::array& in, mx::array& out, mx::cu::CommandEncoder& encoder) {
-  if (in.data_shared_ptr().use_count() == 1 && in.nbytes() == out.nbytes() &&
-      in.flags().row_contiguous) {
+  if (in.is_donatable() && in.nbytes() == out.nbytes() && in.flags().row_contiguous) {
     out.copy_shared_buffer(in);
   } else {
     allocate(out, encoder);

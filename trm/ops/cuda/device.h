@@ -21,7 +21,7 @@ int processors();
 /// allocation is not exported, and its public one is managed memory).
 void allocate(mx::array& out, mx::cu::CommandEncoder& encoder);
 
-/// The same, but over `in` where nobody else needs that: a chain of operations then runs in place.
+/// The same, but over `in` where nobody else holds that: a chain of operations then runs in place.
 /// MLX itself does not reuse memory before the device is done with it. Only for an input that the
 /// op wrapped in mx::contiguous, so that its references tell.
 void allocate_over(const mx::array& in, mx::array& out, mx::cu::CommandEncoder& encoder);
