@@ -150,6 +150,14 @@ class EvalCommand {
     };
   }
 
+  static std::string describe(const AttemptOptions& a) {
+    std::string rule;
+    for (auto& [name, select] : kSelections) {
+      if (select == a.select) rule = name;
+    }
+    return fmt::format("one of {} attempts by {}", a.views * a.samples, rule);
+  }
+
   bool several_attempts() const {
     auto& a = o_.attempts;
     return o_.selects || a.samples > 1 || a.views > 1 || a.noise > 0;
@@ -188,6 +196,7 @@ class EvalCommand {
                                   : evaluate(loaded.model, next, all);
       });
       result.has_losses = !several_attempts();
+      if (several_attempts()) result.attempts = describe(o_.attempts);
       result.checkpoint = file;
       result.dtype = loaded.model.config.forward_dtype;
       return summed(ranks_, std::move(result));

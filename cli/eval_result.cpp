@@ -112,6 +112,7 @@ nlohmann::json to_json(const EvalData& data, const EvalResult& r) {
       {"steps", e.metric(kSteps)},
       {"by_step", by_step},
       {"halt", rule_of(r.halt)},
+      {"attempts", r.attempts},
       {"at_q_halt",
        {{"exact_accuracy", share(e.exact_at_q, e.rows)}, {"steps", share(e.steps_to_q, e.rows)}}},
       {"rows", e.rows},
@@ -149,8 +150,9 @@ void print(const ArcScores& arc, const std::string& votes) {
 
 void print(const EvalData& data, const EvalResult& r) {
   const auto& e = r.evaluation;
-  fmt::print("{}: {} puzzles, {} steps{}{}, {:.1f} s ({:.1f} puzzles/s)\n", printable(r.checkpoint),
-             e.rows, e.steps.size(), r.dtype.empty() ? "" : ", ", r.dtype, r.seconds,
+  auto steps = r.attempts.empty() ? fmt::format(", {} steps", e.steps.size()) : "";
+  fmt::print("{}: {} puzzles{}{}{}, {:.1f} s ({:.1f} puzzles/s)\n", printable(r.checkpoint), e.rows,
+             steps, r.dtype.empty() ? "" : ", ", r.dtype, r.seconds,
              static_cast<double>(e.rows) / r.seconds);
   auto [low, high] = wilson_interval(exact_rows(e), e.rows);
   fmt::print("  {:<20}{:.4f}  ({:.4f} to {:.4f} with 95 % confidence)\n", "exact_accuracy",
@@ -163,17 +165,19 @@ void print(const EvalData& data, const EvalResult& r) {
     line("valid_and_shortest", share(r.shortest, e.rows));
   }
   line("q_halt_accuracy", e.metric(kQHaltAccuracy));
-  line("steps", e.metric(kSteps));
+  if (r.attempts.empty()) line("steps", e.metric(kSteps));
   if (r.has_losses) line("lm_loss", e.metric(kLmLoss));
-  if (r.halt == Halt::none) {
+  if (!r.attempts.empty()) {
+    fmt::print("  {}: {:.2f} ACT steps a puzzle\n", r.attempts, share(e.row_steps, e.rows));
+  } else if (r.halt == Halt::none) {
     fmt::print("  halting at q_halt > 0 gives {:.4f} in {:.2f} steps a puzzle\n",
                share(e.exact_at_q, e.rows), share(e.steps_to_q, e.rows));
   } else {
     fmt::print("  --halt {}: {:.2f} of {} steps a puzzle computed\n", rule_of(r.halt),
                share(e.row_steps, e.rows), e.steps.size());
   }
-  fmt::print("  step        exact   cells\n");
-  for (size_t s = 0; s < e.steps.size(); ++s) {
+  if (r.attempts.empty()) fmt::print("  step        exact   cells\n");
+  for (size_t s = 0; r.attempts.empty() && s < e.steps.size(); ++s) {
     fmt::print("  {:>4}       {:.4f}  {:.4f}\n", s + 1, share(e.steps[s].exact, e.rows),
                share(e.steps[s].cell_accuracy, e.rows));
   }

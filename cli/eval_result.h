@@ -15,6 +15,7 @@ namespace trm::cli {
 struct EvalResult {
   std::string checkpoint, dtype;
   Halt halt = Halt::none;
+  std::string attempts;  // how one of several was chosen; empty for a single one
   Evaluation evaluation;
   RatingTable ratings;
   int64_t valid = 0, shortest = 0;  // answers, see AnswerCheck

@@ -94,16 +94,7 @@ std::vector<SolveText> inputs_of(const SolveOptions& o) {
   return {{"", read_stdin()}};
 }
 
-void run(SolveOptions& o) {
-  if (o.checkpoint.empty()) {
-    auto shipped = shipped_model();
-    if (!shipped) {
-      throw CLI::ValidationError(
-          "trm solve needs a model: --checkpoint FILE (PyTorch, .npz or .safetensors); no weights "
-          "are installed beside the program");
-    }
-    o.checkpoint = shipped->string();
-  }
+void run(const SolveOptions& o) {
   if (o.threads > 0) ops::set_threads(o.threads);
   std::vector<std::string> sudokus, mazes;
   std::vector<SolveText> tasks;
@@ -134,27 +125,44 @@ bool SolveOptions::draws() const { return grid || (isatty(STDOUT_FILENO) && !lin
 
 double probability(float logit) { return 1.0 / (1.0 + std::exp(-static_cast<double>(logit))); }
 
-Evaluation solve_rows(const SolveOptions& o, const std::vector<PuzzleRow>& puzzles,
-                      const EvaluateOptions& more) {
+Model load_solver(const SolveOptions& o, int cells) {
   std::vector<std::string> overrides;
   for (auto& word : o.arguments) {
     if (is_override(word)) overrides.push_back(word);
   }
-  RowBatches batches(puzzles, o.batch_size);
-  auto loaded = load_model(o.checkpoint, {overrides, batches.cells(), o.dtype});
+  std::optional<std::filesystem::path> file;
+  if (!o.checkpoint.empty()) {
+    file = o.checkpoint;
+  } else if (cells == 81) {
+    file = shipped_model();
+  }
+  if (!file) {
+    throw std::invalid_argument(
+        cells == 81 ? "[solve] the weights that come with trm are not there (models/): name others "
+                      "with --checkpoint"
+                    : "[solve] trm comes with weights for 9x9 Sudoku only: name others with "
+                      "--checkpoint");
+  }
+  auto loaded = load_model(*file, {overrides, cells, o.dtype});
   for (auto& note : loaded.notes) fmt::print(stderr, "note: {}\n", note);
+  return loaded.model;
+}
+
+Evaluation solve_rows(const Model& model, const SolveOptions& o,
+                      const std::vector<PuzzleRow>& puzzles, const EvaluateOptions& more) {
+  RowBatches batches(puzzles, o.batch_size);
   auto options = more;
   options.steps = o.steps;
   options.halt = o.halt;
   options.keep_preds = true;
   return evaluate(
-      loaded.model, [&] { return batches.next(); }, options);
+      model, [&] { return batches.next(); }, options);
 }
 
-void print_steps(const PuzzleRow& puzzle, const Evaluation& e, size_t row) {
+void print_steps(const PuzzleRow& puzzle, const Evaluation& e, size_t row, size_t steps) {
   fmt::print("step  changed  halt\n");
   auto cells = static_cast<size_t>(e.cells);
-  for (size_t s = 0; s < e.preds.size(); ++s) {
+  for (size_t s = 0; s < steps; ++s) {
     const int32_t* now = &e.preds[s][row * cells];
     const int32_t* before = s == 0 ? puzzle.inputs.data() : &e.preds[s - 1][row * cells];
     int changed = 0;
@@ -178,8 +186,9 @@ void write_picture(const SolveOptions& o, size_t index, size_t count, const Imag
 void add_solve(CLI::App& app) {
   auto o = std::make_shared<SolveOptions>();
   auto* cmd = app.add_subcommand("solve", "Solve Sudoku, mazes and ARC tasks with a trained model");
-  cmd->add_option("--checkpoint", o->checkpoint,
-                  "PyTorch, .npz or .safetensors file (default: the weights that came with trm)");
+  cmd->add_option(
+      "--checkpoint", o->checkpoint,
+      "PyTorch, .npz or .safetensors file (default: weights for 9x9 Sudoku that come with trm)");
   cmd->add_option(
       "puzzle", o->arguments,
       "Sudoku of 16, 36 or 81 characters, '.' or 0 for a blank; a square maze of '#', ' ', S and\n"
@@ -197,11 +206,15 @@ void add_solve(CLI::App& app) {
       "--data", o->data,
       "ARC: the data set folder that the model was trained on, for its\n"
       "identifiers.json (default: data_paths of all_config.yaml beside the checkpoint)");
-  cmd->add_option("--views", o->views, "ARC: augmented forms of the task that vote at most")
-      ->check(CLI::Range(1, 100000))
-      ->capture_default_str();
+  cmd->add_option("--views", o->views,
+                  "ARC: augmented forms of the task that vote at most (default 32); Sudoku: forms\n"
+                  "of the puzzle tried, one after the other, until an answer obeys the rules\n"
+                  "(default 8; 1: only the puzzle itself)")
+      ->check(CLI::Range(1, 100000));
   cmd->footer(
       "Examples:\n"
+      "  trm solve "
+      "7.....8....2..5....3..6..9..7.6....1...1.3.7.....7.9.....4.2....9..3..1..2..1643.\n"
       "  trm solve --checkpoint step_6510 "
       "7.....8....2..5....3..6..9..7.6....1...1.3.7.....7.9.....4.2....9..3..1..2..1643.\n"
       "  trm solve --checkpoint model.npz < puzzles.txt > answers.txt\n"

@@ -11,9 +11,9 @@
 namespace trm::cli {
 
 struct SolveOptions : RunOptions {
-  std::string checkpoint, png, data;
+  std::string checkpoint, png, data;   // checkpoint empty: the weights that come with the program
   std::vector<std::string> arguments;  // puzzles, files of them, and overrides (arch.…=)
-  int views = 32;                      // ARC: augmented forms that vote
+  std::optional<int> views;            // forms of a puzzle: tried (Sudoku) or voting (ARC)
   bool json = false, grid = false, line = false;
 
   /// Whether to draw: on a terminal unless lines are asked for.
@@ -26,14 +26,15 @@ struct SolveText {
   std::string text;
 };
 
-/// Loads the model and runs it on `puzzles`; every step is kept. Overrides are taken from the
-/// options' arguments.
-Evaluation solve_rows(const SolveOptions& options, const std::vector<PuzzleRow>& puzzles,
-                      const EvaluateOptions& more = {});
+/// Loads the model for puzzles of this many cells; overrides are taken from the options' arguments.
+Model load_solver(const SolveOptions& options, int cells);
+/// Runs the model on `puzzles`; every step is kept.
+Evaluation solve_rows(const Model& model, const SolveOptions& options,
+                      const std::vector<PuzzleRow>& puzzles, const EvaluateOptions& more = {});
 
 double probability(float logit);
-/// "step changed halt", one line a step.
-void print_steps(const PuzzleRow& puzzle, const Evaluation& e, size_t row);
+/// "step changed halt", one line for each of the first `steps`.
+void print_steps(const PuzzleRow& puzzle, const Evaluation& e, size_t row, size_t steps);
 /// Writes --png, numbered where there are several (`count`); nothing without the option.
 void write_picture(const SolveOptions& options, size_t index, size_t count, const Image& image);
 

@@ -169,7 +169,7 @@ void solve_arc(const SolveOptions& o, const std::vector<SolveText>& files) {
       forms.push_back({static_cast<int32_t>(identifiers.size()), {}});
       identifiers.push_back(task.task.name);
     }
-    forms.resize(std::min(forms.size(), static_cast<size_t>(o.views)));
+    forms.resize(std::min(forms.size(), static_cast<size_t>(o.views.value_or(32))));
     views.push_back(forms.size());
     for (auto& pair : task.task.test) {
       for (auto& form : forms) {
@@ -187,7 +187,7 @@ void solve_arc(const SolveOptions& o, const std::vector<SolveText>& files) {
     auto index = static_cast<size_t>(batch.examples[static_cast<size_t>(row)]);
     voting.add(voters[index], puzzles[index].inputs.data(), preds, q_halt);
   };
-  solve_rows(o, puzzles, run);
+  solve_rows(load_solver(o, static_cast<int>(puzzles[0].inputs.size())), o, puzzles, run);
   if (!o.json && !o.draws()) fmt::print("{}\n", voting.scores().submission);
   size_t pictures = 0, picture = 0;
   for (auto& task : tasks) pictures += task.task.test.size();

@@ -65,7 +65,7 @@ void solve_mazes(const SolveOptions& o, const std::vector<std::string>& texts) {
       throw std::invalid_argument(fmt::format("maze {}: {}", i + 1, e.what()));
     }
   }
-  auto e = solve_rows(o, puzzles);
+  auto e = solve_rows(load_solver(o, static_cast<int>(puzzles[0].inputs.size())), o, puzzles);
   for (size_t row = 0; row < mazes.size(); ++row) {
     const auto& maze = mazes[row];
     auto at = row * static_cast<size_t>(e.cells);
@@ -85,7 +85,7 @@ void solve_mazes(const SolveOptions& o, const std::vector<std::string>& texts) {
                              {"steps", steps}};
       fmt::print("{}\n", line.dump());
     } else if (o.draws()) {
-      print_steps(puzzles[row], e, row);
+      print_steps(puzzles[row], e, row, e.preds.size());
       bool colours = isatty(STDOUT_FILENO);
       fmt::print("{}", answer_text(PuzzleKind::maze, puzzles[row].inputs, tokens, colours));
       fmt::print("{}; {} steps, halting probability {:.0f}%\n", verdict(maze, answer),

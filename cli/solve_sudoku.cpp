@@ -1,10 +1,14 @@
 // trm solve: Sudoku.
+#include <map>
+
 #include <fmt/color.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
 #include "cli/solve.h"
+#include "trm/eval/attempts.h"
+#include "trm/eval/scores.h"
 
 namespace trm::cli {
 
@@ -59,14 +63,57 @@ std::string verdict(const Sudoku& question, const Sudoku& answer) {
   return "wrong: " + (conflict.empty() ? std::string("cells are left blank") : conflict);
 }
 
-nlohmann::json to_json(const Sudoku& question, const Evaluation& e, size_t row) {
+/// Steps until the answer obeyed the rules; all if it never did.
+size_t steps_used(const Sudoku& question, const Evaluation& e, size_t row) {
+  for (size_t s = 0; s < e.preds.size(); ++s) {
+    auto answer = grid_of(question, &e.preds[s][row * static_cast<size_t>(e.cells)]);
+    if (is_solved(answer) && keeps_givens(question, answer)) return s + 1;
+  }
+  return e.preds.size();
+}
+
+/// Answers from symmetric forms of the puzzles that the model left unsolved, by index; only those
+/// that obey the rules.
+std::map<size_t, Sudoku> try_other_forms(const Model& model, const SolveOptions& o,
+                                         const std::vector<Sudoku>& questions,
+                                         const std::vector<PuzzleRow>& puzzles,
+                                         const Evaluation& e) {
+  std::vector<size_t> open;
+  std::vector<PuzzleRow> left;
+  for (size_t row = 0; row < questions.size(); ++row) {
+    auto answer = grid_of(questions[row], &e.preds.back()[row * static_cast<size_t>(e.cells)]);
+    if (is_solved(answer) && keeps_givens(questions[row], answer)) continue;
+    open.push_back(row);
+    left.push_back(puzzles[row]);
+  }
+  std::map<size_t, Sudoku> solved;
+  AttemptOptions attempts;
+  attempts.select = Select::rules;
+  attempts.views = o.views.value_or(8);
+  attempts.from = 1;  // the puzzle itself was the first
+  if (open.empty() || attempts.views < 2) return solved;
+  EvaluateOptions options;
+  options.steps = o.steps;
+  size_t next = 0;
+  options.on_answer = [&](const Batch&, int, const int32_t* preds, float, bool) {
+    size_t row = open[next++];
+    auto answer = grid_of(questions[row], preds);
+    if (is_solved(answer) && keeps_givens(questions[row], answer)) solved.emplace(row, answer);
+  };
+  RowBatches batches(left, o.batch_size);
+  evaluate(
+      model, [&] { return batches.next(); }, attempts, options);
+  return solved;
+}
+
+nlohmann::json to_json(const Sudoku& question, const Sudoku& answer, const Evaluation& e,
+                       size_t row, size_t used) {
   nlohmann::json steps = nlohmann::json::array();
   auto at = row * static_cast<size_t>(e.cells);
-  for (size_t s = 0; s < e.preds.size(); ++s) {
+  for (size_t s = 0; s < used; ++s) {
     steps.push_back({{"answer", to_text(grid_of(question, &e.preds[s][at]))},
                      {"halt", probability(e.q_halt[s][row])}});
   }
-  auto answer = grid_of(question, &e.preds.back()[at]);
   return {{"puzzle", to_text(question)},
           {"answer", to_text(answer)},
           {"verdict", verdict(question, answer)},
@@ -87,17 +134,31 @@ void solve_sudokus(const SolveOptions& o, const std::vector<std::string>& lines)
       throw std::invalid_argument(fmt::format("puzzle {}: {}", i + 1, e.what()));
     }
   }
-  auto e = solve_rows(o, puzzles);
+  auto model = load_solver(o, static_cast<int>(puzzles[0].inputs.size()));
+  EvaluateOptions run;
+  run.done = [](const Batch& batch, int row, const int32_t* preds) {
+    auto* question = &batch.inputs[static_cast<size_t>(row) * static_cast<size_t>(batch.seq_len)];
+    return check_answer(PuzzleKind::sudoku, question, preds, batch.seq_len).valid;
+  };
+  auto e = solve_rows(model, o, puzzles, run);
+  auto later = try_other_forms(model, o, questions, puzzles, e);
   for (size_t row = 0; row < questions.size(); ++row) {
     const auto& question = questions[row];
+    size_t steps = steps_used(question, e, row);
     auto answer = grid_of(question, &e.preds.back()[row * static_cast<size_t>(e.cells)]);
+    bool other_form = later.contains(row);
+    if (other_form) answer = later.at(row);
     if (o.json) {
-      fmt::print("{}\n", to_json(question, e, row).dump());
+      fmt::print("{}\n", to_json(question, answer, e, row, steps).dump());
     } else if (o.draws()) {
-      print_steps(puzzles[row], e, row);
+      print_steps(puzzles[row], e, row, steps);
       print_grid(question, answer);
-      fmt::print("{} after {} steps, halting probability {:.0f}%\n", verdict(question, answer),
-                 e.preds.size(), 100 * probability(e.q_halt.back()[row]));
+      if (other_form) {
+        fmt::print("{} from another form of the puzzle\n", verdict(question, answer));
+      } else {
+        fmt::print("{} after {} step{}, halting probability {:.0f}%\n", verdict(question, answer),
+                   steps, steps == 1 ? "" : "s", 100 * probability(e.q_halt.back()[row]));
+      }
     } else {
       fmt::print("{}\n", to_text(answer));
     }

@@ -60,6 +60,27 @@ TEST_F(SolveTest, DrawsTheGridWithoutColoursOffATerminal) {
   EXPECT_EQ(outcome.out.find('\033'), std::string::npos);
 }
 
+TEST_F(SolveTest, TheShippedWeightsSolveAHardPuzzle) {
+  const std::string hard =
+      "7.....8....2..5....3..6..9..7.6....1...1.3.7.....7.9.....4.2....9..3..1..2..1643.";
+  auto outcome = run_program({"solve", "--json", hard});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  auto line = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(line["verdict"], "solved");
+  EXPECT_LT(line["steps"].size(), 16u);  // it stops where the rules are kept
+  EXPECT_EQ(line["steps"].back()["answer"], line["answer"]);
+  EXPECT_THAT(error({"solve", kPuzzle}), HasSubstr("weights for 9x9 Sudoku only"));
+}
+
+TEST_F(SolveTest, EvalOfSeveralAttempts) {
+  auto outcome = run_program({"eval", model(), "--csv", csv(), "--steps", "2", "--select", "vote",
+                              "--views", "3", "--json", folder_ / "r.json"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("one of 3 attempts by vote: 6.00 ACT steps a puzzle"));
+  EXPECT_EQ(
+      run_program({"eval", model(), "--csv", csv(), "--select", "q", "--halt", "q"}).exit_code, 2);
+}
+
 TEST_F(SolveTest, RefusesBadPuzzles) {
   auto solve = [&](const std::string& puzzle) {
     return error({"solve", "--checkpoint", model(), puzzle});

@@ -10,6 +10,7 @@
 #include "trm/data/sudoku.h"
 #include "trm/data/symmetry.h"
 #include "trm/eval/act_loop.h"
+#include "trm/eval/scores.h"
 #include "trm/eval/tally.h"
 
 namespace trm {
@@ -40,14 +41,6 @@ struct View {
 };
 
 int side_of(size_t cells) { return static_cast<int>(std::lround(std::sqrt(cells))); }
-
-bool obeys_rules(const Tokens& inputs, const Tokens& preds) {
-  for (auto token : preds) {
-    if (token < 2 || token > side_of(preds.size()) + 1) return false;
-  }
-  return keeps_givens(sudoku_from_tokens(inputs), sudoku_from_tokens(preds)) &&
-         is_solved(sudoku_from_tokens(preds));
-}
 
 /// What the attempts at one puzzle have brought so far.
 struct Chosen {
@@ -88,7 +81,7 @@ class Attempts {
 
   std::vector<Chosen> run(const Batch& batch) {
     std::vector<Chosen> chosen(static_cast<size_t>(batch.rows));
-    for (int attempt = 0; attempt < o_.views * o_.samples; ++attempt) {
+    for (int attempt = o_.from; attempt < o_.views * o_.samples; ++attempt) {
       std::vector<int> open;
       for (int i = 0; i < batch.rows; ++i) {
         if (!chosen[static_cast<size_t>(i)].decided) open.push_back(i);
@@ -144,7 +137,11 @@ class Attempts {
     switch (o_.select) {
       case Select::rules:
       case Select::first:
-        c.decided = o_.select == Select::rules ? obeys_rules(question, answer) : s.q_halt > 0;
+        c.decided = o_.select == Select::rules
+                        ? check_answer(PuzzleKind::sudoku, question.data(), answer.data(),
+                                       static_cast<int>(answer.size()))
+                              .valid
+                        : s.q_halt > 0;
         if (c.decided) c.offer(answer, s.q_halt, INFINITY);
         [[fallthrough]];
       case Select::q:

@@ -25,6 +25,7 @@ struct AttemptOptions {
   /// the first attempt has none.
   float noise = 0;
   uint64_t seed = 0;
+  int from = 0;  // attempts before this one were made already
 };
 
 /// evaluate() with attempts. The Evaluation has one step, the chosen answers; row_steps counts the

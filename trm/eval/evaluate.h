@@ -22,6 +22,9 @@ struct EvaluateOptions {
   std::optional<int> steps;
   Halt halt = Halt::none;
   bool keep_preds = false;
+  /// Whether a row's answer is final (a Sudoku that obeys the rules): it then leaves as with
+  /// `halt`.
+  std::function<bool(const Batch& batch, int row, const int32_t* preds)> done;
   /// Called with the last answer of each row of data: preds (cells); `exact`: equal to its label.
   std::function<void(const Batch& batch, int row, const int32_t* preds, float q_halt, bool exact)>
       on_answer;

@@ -48,7 +48,7 @@ class Tally {
   bool see(const RowStep& s) {
     auto& row = rows_[static_cast<size_t>(s.row)];
     bool settled = look(row, s);
-    if (s.row >= batch_->rows) return options_.halt == Halt::none;
+    if (s.row >= batch_->rows) return options_.halt == Halt::none && !options_.done;
     ++total_.row_steps;
     bool believes = s.q_halt > 0, last = s.step + 1 == steps_;
     if (!row.believed && (believes || last)) {
@@ -56,14 +56,16 @@ class Tally {
       total_.steps_to_q += row.steps;
     }
     row.believed = row.believed || believes;
+    bool done = options_.done && options_.done(*batch_, s.row, s.preds);
     bool leaves =
-        believes && (options_.halt == Halt::q || (options_.halt == Halt::settled && settled));
+        done ||
+        (believes && (options_.halt == Halt::q || (options_.halt == Halt::settled && settled)));
     count(row, s.row, s.step, leaves ? steps_ : s.step + 1);
     return !leaves;
   }
 
   void end() {
-    bool padding_counts = options_.halt == Halt::none;
+    bool padding_counts = options_.halt == Halt::none && !options_.done;
     for (size_t i = 0; i < rows_.size(); ++i) {
       auto& row = rows_[i];
       if (i >= static_cast<size_t>(batch_->rows) && !padding_counts) break;
