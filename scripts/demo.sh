@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The main job from nothing: make a data set, train on it, check the result on held-out puzzles,
-# convert a PyTorch checkpoint, solve a puzzle. Everything it writes is under build/demo.
+# convert a PyTorch checkpoint, solve puzzles. Everything it writes is under build/demo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 trm=$PWD/build/trm
@@ -35,4 +35,7 @@ say "4. Convert a PyTorch checkpoint and verify it"
 
 say "5. Solve a puzzle with the model just trained"
 "$trm" solve --checkpoint "$checkpoint" --grid 1....4...14...2.
+say "6. Solve one of the hardest 9x9 puzzles with the weights that come with trm"
+"$trm" solve --grid 7.....8....2..5....3..6..9..7.6....1...1.3.7.....7.9.....4.2....9..3..1..2..1643. | tee hard.txt
+grep -q "^solved" hard.txt || { echo "demo: the puzzle was not solved"; exit 1; }
 say "Done. The model is build/demo/$checkpoint"
