@@ -15,7 +15,8 @@ using testing::HasSubstr;
 
 struct Made {
   explicit Made(const test::MadeDataset& made)
-      : folder(), data((write_made(made, folder.path()), PuzzleDataset({folder.path()}, "train"))) {}
+      : folder(),
+        data((write_made(made, folder.path()), PuzzleDataset({folder.path()}, "train"))) {}
   TempDir folder;
   PuzzleDataset data;
 };

@@ -79,6 +79,7 @@ TEST(Muon, StepByHand) {
   EXPECT_NEAR(p[0].item<float>(), 2 * (1 - 0.1 * 0.5) - 0.1 * one, 1e-5);
   Arrays tall{mx::zeros({9, 1})}, zero{mx::zeros({9, 1})};
   muon(tall, {mx::ones({9, 1})}, zero, 0.1, {0, 0.6, 0, 1});  // sqrt(9/1) times as long a step
+  mx::eval(tall);
   EXPECT_NEAR(tall[0].data<float>()[0], -0.1 * 3 * one / 3, 1e-5);
 }
 
