@@ -13,10 +13,17 @@ set(trm_private lib/trm)
 if(NOT APPLE)
   # DT_RPATH, which also serves the libraries of the libraries; DT_RUNPATH would not.
   target_link_options(trm PRIVATE -Wl,--disable-new-dtags)
-  set_target_properties(trm PROPERTIES INSTALL_RPATH
-                                       "$ORIGIN/../${trm_private}:$ORIGIN/../${trm_private}/mlx/lib")
+  # Set by hand at installation: CMake would end the build tree's path with a colon to find it
+  # again, which stands for the working directory, whose libraries nobody asked for.
+  set(trm_rpath "$ORIGIN/../${trm_private}:$ORIGIN/../${trm_private}/mlx/lib")
+  set_target_properties(trm PROPERTIES BUILD_RPATH "${trm_rpath}")
+  install(PROGRAMS "$<TARGET_FILE:trm>" DESTINATION bin)
+  string(REPLACE "$" "\\$" trm_rpath_text "${trm_rpath}")
+  install(CODE "file(RPATH_SET FILE \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/bin/trm\"
+                NEW_RPATH \"${trm_rpath_text}\")")
+else()
+  install(TARGETS trm RUNTIME DESTINATION bin)
 endif()
-install(TARGETS trm RUNTIME DESTINATION bin)
 
 if(NOT APPLE)
   install(CODE "set(trm_program \"$<TARGET_FILE:trm>\")
