@@ -2,8 +2,6 @@
 #include "trm/checkpoint/convert.h"
 
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <memory>
 
 #include <CLI/CLI.hpp>
@@ -13,6 +11,7 @@
 #include "cli/checks.h"
 #include "cli/commands.h"
 #include "trm/checkpoint/convert_many.h"
+#include "trm/data/json_file.h"
 #include "trm/io/text.h"
 
 namespace trm::cli {
@@ -21,6 +20,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr size_t kMostMetadata = size_t{1} << 20;  // bytes of a --metadata file
+
 struct Arguments {
   ConvertOptions options;
   std::vector<std::string> paths, renames, metadata;
@@ -28,13 +29,6 @@ struct Arguments {
   bool verify = false, quiet = false, list = false, no_copy_config = false, keep_names = false;
   double shard_megabytes = 0;
 };
-
-std::string text_of_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text(std::istreambuf_iterator<char>(file), {});
-  if (!file) fail("[convert] --metadata: cannot read {}", printable(path));
-  return text;
-}
 
 std::string shape_as(const SourceFile& source, const Tensor& t) {
   if (!source.is_torch()) return shape_text(t.shape);
@@ -170,7 +164,8 @@ void set_options(Arguments& a) {
     size_t at = text.find('=');
     if (at == 0 || at == text.npos) throw CLI::ValidationError("--metadata", "takes KEY=VALUE");
     bool file = text.compare(at + 1, 1, "@") == 0;
-    o.metadata[text.substr(0, at)] = file ? text_of_file(text.substr(at + 2)) : text.substr(at + 1);
+    o.metadata[text.substr(0, at)] =
+        file ? read_text_file(text.substr(at + 2), kMostMetadata) : text.substr(at + 1);
   }
   if (!a.dtype.empty()) o.dtypes.floats = dtype_of_name(a.dtype);
   o.shard_bytes = static_cast<uint64_t>(a.shard_megabytes * (1 << 20));

@@ -63,11 +63,15 @@ std::string verdict(const Sudoku& question, const Sudoku& answer) {
   return "wrong: " + (conflict.empty() ? std::string("cells are left blank") : conflict);
 }
 
+bool solves(const Sudoku& question, const Sudoku& answer) {
+  return is_solved(answer) && keeps_givens(question, answer);
+}
+
 /// Steps until the answer obeyed the rules; all if it never did.
 size_t steps_used(const Sudoku& question, const Evaluation& e, size_t row) {
   for (size_t s = 0; s < e.preds.size(); ++s) {
     auto answer = grid_of(question, &e.preds[s][row * static_cast<size_t>(e.cells)]);
-    if (is_solved(answer) && keeps_givens(question, answer)) return s + 1;
+    if (solves(question, answer)) return s + 1;
   }
   return e.preds.size();
 }
@@ -82,7 +86,7 @@ std::map<size_t, Sudoku> try_other_forms(const Model& model, const SolveOptions&
   std::vector<PuzzleRow> left;
   for (size_t row = 0; row < questions.size(); ++row) {
     auto answer = grid_of(questions[row], &e.preds.back()[row * static_cast<size_t>(e.cells)]);
-    if (is_solved(answer) && keeps_givens(questions[row], answer)) continue;
+    if (solves(questions[row], answer)) continue;
     open.push_back(row);
     left.push_back(puzzles[row]);
   }
@@ -98,7 +102,7 @@ std::map<size_t, Sudoku> try_other_forms(const Model& model, const SolveOptions&
   options.on_answer = [&](const Batch&, int, const int32_t* preds, float, bool) {
     size_t row = open[next++];
     auto answer = grid_of(questions[row], preds);
-    if (is_solved(answer) && keeps_givens(questions[row], answer)) solved.emplace(row, answer);
+    if (solves(questions[row], answer)) solved.emplace(row, answer);
   };
   RowBatches batches(left, o.batch_size);
   evaluate(

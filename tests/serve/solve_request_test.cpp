@@ -123,6 +123,8 @@ TEST(HostTest, OnlyAddressesLocalhostAndTrustedNames) {
                     "box.lan.evil", ":80", "localhost:999999"}) {
     EXPECT_FALSE(host_allowed(host, {"box.lan"})) << host;
   }
+  using namespace std::string_view_literals;
+  EXPECT_FALSE(host_allowed("17.0.20.7\0 evil@:8080"sv, {}));  // found by the fuzzer
 }
 
 TEST(HostTest, OtherOriginsAreRefused) {

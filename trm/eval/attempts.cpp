@@ -25,18 +25,20 @@ struct View {
 
   Tokens operator()(const int32_t* tokens, size_t cells) const {
     Tokens out(cells);
-    for (size_t i = 0; i < cells; ++i) out[i] = shuffle.digit[tokens[shuffle.from[i]] - 1] + 1;
+    for (size_t i = 0; i < cells; ++i) out[i] = renamed(shuffle.digit, tokens[shuffle.from[i]]);
     return out;
   }
   Tokens back(const int32_t* tokens, size_t cells) const {
     std::array<uint8_t, 10> digit{};
     for (size_t d = 0; d < digit.size(); ++d) digit[shuffle.digit[d]] = static_cast<uint8_t>(d);
     Tokens out(cells);
-    for (size_t i = 0; i < cells; ++i) {
-      bool known = tokens[i] >= 1 && tokens[i] <= 10;
-      out[shuffle.from[i]] = known ? digit[static_cast<size_t>(tokens[i] - 1)] + 1 : tokens[i];
-    }
+    for (size_t i = 0; i < cells; ++i) out[shuffle.from[i]] = renamed(digit, tokens[i]);
     return out;
+  }
+  // Padding and other tokens that are no digit stay.
+  static int32_t renamed(const std::array<uint8_t, 10>& digit, int32_t token) {
+    bool known = token >= 1 && token <= 10;
+    return known ? digit[static_cast<size_t>(token - 1)] + 1 : token;
   }
 };
 

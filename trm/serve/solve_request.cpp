@@ -236,6 +236,7 @@ std::string verdict(const SolveRequest& request, PuzzleKind kind, const int32_t*
 
 bool host_allowed(std::string_view host, const std::vector<std::string>& also) {
   std::string name(host);
+  if (name.find('\0') != std::string::npos) return false;  // inet_pton would read up to it
   if (!name.empty() && name[0] == '[') {
     auto end = name.find(']');
     if (end == std::string::npos) return false;
