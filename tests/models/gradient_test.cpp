@@ -2,14 +2,26 @@
 #include <gtest/gtest.h>
 
 #include "trm/act.h"
+#include "trm/nn/losses.h"
 
 namespace trm {
 namespace {
 
 struct Case {
   ModelKind kind;
-  bool options;  // those that the reference has not, and softmax
+  bool options = false;     // those that the reference has not, and softmax
+  bool q_continue = false;  // halting compares q_halt with q_continue
 };
+
+/// What q_continue should say after the first step, of models that train it: the better of halting
+/// and going on after one more step.
+std::optional<mx::array> continue_target(const Model& model, const Examples& batch) {
+  if (!model.uses_q_continue()) return std::nullopt;
+  auto carry = evaluate_step(model, initial_carry(model, batch), batch).carry;
+  carry.halted = mx::zeros_like(carry.halted);
+  auto next = evaluate_step(model, carry, batch).answer;
+  return mx::sigmoid(mx::maximum(next.q_halt, next.q_continue));
+}
 
 class FiniteDifferences : public testing::TestWithParam<Case> {};
 
@@ -26,7 +38,8 @@ TEST_P(FiniteDifferences, OfTheLossAlongRandomDirections) {
   c.expansion = 1;
   c.H_layers = c.L_layers = 1;
   c.H_cycles = 1;  // one cycle, so that the whole loss has a gradient
-  c.L_cycles = 2;
+  c.L_cycles = c.kind == ModelKind::hrm ? 1 : 2;
+  c.no_ACT_continue = !GetParam().q_continue;
   c.puzzle_emb_ndim = 8;
   c.puzzle_emb_len = 1;
   c.forward_dtype = "float32";
@@ -37,9 +50,18 @@ TEST_P(FiniteDifferences, OfTheLossAlongRandomDirections) {
                                mx::random::key(key));
   };
   Examples batch{ids(4, 5, 1), ids(4, 5, 2), mx::flatten(ids(1, 2, 3))};
+  // The target moves with the weights but has no gradient: it stays that of the model itself.
+  auto target = continue_target(model, batch);
+  ASSERT_EQ(target.has_value(), GetParam().q_continue);
   auto loss_of = [&](const Model& m) {
-    return train_gradients(m, initial_carry(m, batch), batch, mx::random::key(0), 3).step.loss /
-           mx::array(3.0f);
+    auto step = train_gradients(m, initial_carry(m, batch), batch, mx::random::key(0), 3).step;
+    auto loss = step.loss;
+    if (target) {
+      auto q_loss = binary_cross_entropy_with_logits(step.answer.q_continue, *target) -
+                    mx::take(step.metrics, kQContinueLoss);
+      loss = loss + mx::array(c.q_loss_weight) * q_loss;
+    }
+    return loss / mx::array(3.0f);
   };
   auto weights = trainable(model);
   auto gradients =
@@ -61,15 +83,19 @@ TEST_P(FiniteDifferences, OfTheLossAlongRandomDirections) {
   }
 }
 
-// Not hrm: the target of its q_continue moves with the weights though it has no gradient.
 INSTANTIATE_TEST_SUITE_P(All, FiniteDifferences,
-                         testing::Values(Case{ModelKind::trm, false}, Case{ModelKind::trm, true},
-                                         Case{ModelKind::trm_singlez, false},
-                                         Case{ModelKind::trm_hier6, false},
-                                         Case{ModelKind::transformers_baseline, false}),
+                         testing::Values(Case{ModelKind::trm}, Case{ModelKind::trm, true},
+                                         Case{ModelKind::trm, false, true},
+                                         Case{ModelKind::trm_singlez}, Case{ModelKind::trm_hier6},
+                                         Case{ModelKind::hrm, false, true},
+                                         Case{ModelKind::transformers_baseline}),
                          [](auto& info) {
-                           return to_string(info.param.kind) +
-                                  std::string(info.param.options ? "_options" : "");
+                           auto& c = info.param;
+                           return to_string(c.kind) +
+                                  std::string(c.options ? "_options"
+                                              : c.q_continue && c.kind != ModelKind::hrm
+                                                  ? "_q_continue"
+                                                  : "");
                          });
 
 }  // namespace

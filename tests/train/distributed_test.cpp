@@ -1,6 +1,8 @@
 // Several processes of this machine over MLX's ring backend.
 #include <csignal>
+#include <cstdlib>
 
+#include <dlfcn.h>
 #include <gmock/gmock.h>
 
 #include "tests/train/ring_test_util.h"
@@ -92,6 +94,62 @@ TEST_F(Distributed, ASignalToOneStopsAllWithACheckpoint) {
   }
   auto last = read_metrics(log).back().step;
   EXPECT_TRUE(fs::exists(run_folder("s") / ("state_" + std::to_string(last) + ".npz")));
+}
+
+// Each process evaluates its slice of every batch; the file holds the test set in its order.
+TEST_F(Distributed, SavedOutputsAreThoseOfOneProcess) {
+  std::vector<std::string> more = {
+      "eval_save_outputs=[inputs,labels,puzzle_identifiers,preds,q_halt_logits]",
+      "puzzle_emb_lr=1e-6"};
+  ASSERT_EQ(run(words("one", more)).status, 0);
+  auto one = load_checkpoint(run_folder("one") / "step_20_preds.npz");
+  for (int n : {2, 4}) {  // 10 puzzles in batches of 8: the last batch has rows for some only
+    SCOPED_TRACE(n);
+    std::string name = "ring" + std::to_string(n);
+    run_ring(n, words(name, more));
+    auto file = run_folder(name) / "step_20_preds.npz";
+    auto ring = load_checkpoint(file);
+    ASSERT_EQ(ring.tensors.size(), 5u);
+    for (auto& [key, array] : one.tensors) {
+      ASSERT_EQ(ring.find(key)->shape(), array.shape()) << key;
+      auto off = mx::max(mx::abs(mx::astype(array - *ring.find(key), mx::float32)));
+      EXPECT_LE(off.item<float>(), key == "q_halt_logits" ? 1e-4f : 0.0f) << key;
+    }
+    // Read back, the answers score what the run logged.
+    auto scored =
+        finish(start({"--preds", file.string(), "--json", "scores.json"}, nullptr, {}, "", "eval"));
+    ASSERT_EQ(scored.status, 0) << scored.err;
+    auto scores = nlohmann::json::parse(read(folder_ / "scores.json"));
+    auto logged = read_metrics(run_folder(name) / "metrics.jsonl").back();
+    EXPECT_EQ(scores["count"], 10);
+    EXPECT_NEAR(scores["accuracy"], *logged.find("eval/accuracy"), 1e-5);
+    EXPECT_NEAR(scores["q_halt_accuracy"], *logged.find("eval/q_halt_accuracy"), 1e-5);
+  }
+}
+
+// The same over MPI, where there is one that MLX can load.
+TEST_F(Distributed, ProcessesOfMpiGiveTheWeightsOfOne) {
+  if (std::system("command -v mpirun >/dev/null 2>&1") != 0) GTEST_SKIP() << "no mpirun here";
+  void* library = dlopen("libmpi.so", RTLD_LAZY | RTLD_LOCAL);
+  if (!library) GTEST_SKIP() << "no libmpi.so here (Debian: libopenmpi-dev), which MLX loads";
+  ASSERT_EQ(run(ring_words("one")).status, 0);
+  auto expected = run_folder("one") / "step_20.npz";
+  for (auto n : {"2", "4"}) {
+    SCOPED_TRACE(n);
+    std::string name = std::string("mpi") + n;
+    std::vector<std::string> args = {"mpirun", "-np", n, TRM_PROGRAM, "pretrain"};
+    for (auto& word : ring_words(name)) args.push_back(word);
+    // More processes than cores, and root in a container: Open MPI wants both said.
+    auto result =
+        finish(start_program(args, nullptr,
+                             {{"OMPI_ALLOW_RUN_AS_ROOT", "1"},
+                              {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"},
+                              {"OMPI_MCA_rmaps_base_oversubscribe", "1"},
+                              {"PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe"}}));
+    ASSERT_EQ(result.status, 0) << result.err;
+    EXPECT_THAT(result.out, HasSubstr(std::string("over ") + n + " processes"));
+    EXPECT_LE(distance(expected, run_folder(name) / "step_20.npz"), 1e-5);
+  }
 }
 
 TEST_F(Distributed, TheBatchHasToDivide) {

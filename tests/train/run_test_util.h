@@ -80,6 +80,12 @@ class RunTest : public testing::Test {
               const std::string& output = "", const std::string& command = "pretrain") const {
     std::vector<std::string> args = {TRM_PROGRAM, command};
     args.insert(args.end(), words.begin(), words.end());
+    return start_program(std::move(args), setup, environment, output);
+  }
+  /// The same of any program in PATH.
+  pid_t start_program(std::vector<std::string> args, void (*setup)() = nullptr,
+                      const std::vector<std::pair<std::string, std::string>>& environment = {},
+                      const std::string& output = "") const {
     std::vector<char*> argv;
     for (auto& a : args) argv.push_back(a.data());
     argv.push_back(nullptr);
@@ -93,7 +99,7 @@ class RunTest : public testing::Test {
       setenv("OPENBLAS_NUM_THREADS", "1", 1);
       for (auto& [name, value] : environment) setenv(name.c_str(), value.c_str(), 1);
       if (setup) setup();
-      execv(argv[0], argv.data());
+      execvp(argv[0], argv.data());
       _exit(98);
     }
     return pid;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <stdexcept>
+#include <type_traits>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -101,6 +102,29 @@ std::string not_finite_message(const TrainState& state, int64_t step, double los
       more ? fmt::format(" and {} more", more) : "",
       saved_step >= 0 ? fmt::format("The checkpoint of step {} is kept", saved_step)
                       : "No checkpoint was due before");
+}
+
+void gather_answers(const Ranks& ranks, int64_t rows, int64_t global_batch_size,
+                    Evaluation& evaluation) {
+  if (ranks.size() == 1) return;
+  int64_t slice = global_batch_size / ranks.size();
+  int64_t padded = (rows + global_batch_size - 1) / global_batch_size * slice;  // of each process
+  auto gather = [&](auto& kept, int width) {
+    using Value = typename std::decay_t<decltype(kept)>::value_type;
+    kept.resize(static_cast<size_t>(padded * width));
+    auto all = ranks.gather(mx::array(kept.data(), {static_cast<int>(padded), width},
+                                      std::is_same_v<Value, float> ? mx::float32 : mx::int32));
+    mx::eval(all);
+    kept.resize(static_cast<size_t>(rows * width));
+    for (int64_t row = 0; row < rows; ++row) {
+      int64_t batch = row / global_batch_size, within = row % global_batch_size;
+      int64_t from = within / slice * padded + batch * slice + within % slice;
+      std::copy_n(all.template data<Value>() + from * width, width, kept.data() + row * width);
+    }
+  };
+  for (auto& preds : evaluation.preds) gather(preds, evaluation.cells);
+  for (auto& q : evaluation.q_halt) gather(q, 1);
+  evaluation.rows = rows;
 }
 
 ArcVoting gathered(const Ranks& ranks, ArcVoting votes) {

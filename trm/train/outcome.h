@@ -32,6 +32,11 @@ std::vector<ArcVoting> make_evaluators(const PretrainConfig& config,
 std::string not_finite_message(const TrainState& state, int64_t step, double loss,
                                int64_t saved_step);
 
+/// The kept answers of all processes on each of them, in the test set's order: EvalIterator gave
+/// every process its slice of each global batch. `rows`: examples evaluated by all together.
+void gather_answers(const Ranks& ranks, int64_t rows, int64_t global_batch_size,
+                    Evaluation& evaluation);
+
 /// The votes of all processes, on each of them.
 ArcVoting gathered(const Ranks& ranks, ArcVoting votes);
 

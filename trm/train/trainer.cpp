@@ -356,6 +356,7 @@ void Run::evaluate_and_log() {
                           scores.submission);
   }
   log(line);
+  if (options.keep_preds) gather_answers(ranks_, rows, config_.global_batch_size, result);
   if (folder_ && options.keep_preds) {
     save_outputs(folder_->path() / fmt::format("step_{}_preds.npz", state_->step),
                  config_.eval_save_outputs, *data_.test, result);
