@@ -1,4 +1,5 @@
 // trm serve: a page and an API that let a model solve puzzles, and training runs watched live.
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
@@ -24,7 +25,8 @@ namespace trm::cli {
 namespace {
 
 struct Options {
-  std::string checkpoint, runs, names;
+  std::vector<std::string> checkpoints;
+  std::string runs, names;
   std::vector<std::string> overrides;
   std::optional<std::string> dtype;
   std::optional<int> steps, cells;
@@ -56,50 +58,73 @@ int64_t settle(const Model& model) {
   return count;
 }
 
-struct Loaded {
-  serve::ServedModel served;
-  std::unique_ptr<serve::Engine> engine;
-};
-
-Loaded open_model(const Options& o, const std::filesystem::path& checkpoint) {
+serve::ServedModel open_model(const Options& o, const std::filesystem::path& checkpoint) {
   auto loaded =
       load_model(checkpoint, {o.overrides, o.cells ? o.cells : cells_of(checkpoint), o.dtype});
   for (auto& note : loaded.notes) fmt::print(stderr, "note: {}\n", note);
   auto& m = loaded.model;
-  auto kind = serve::puzzle_kind(m.shape.seq_len, m.shape.vocab_size);
-  if (!kind) {
+  DatasetMetadata shape;
+  shape.seq_len = m.shape.seq_len;
+  shape.vocab_size = m.shape.vocab_size;
+  auto kind = kind_of(shape);
+  if (kind == PuzzleKind::other) {
     throw std::invalid_argument(
         fmt::format("[serve] a model of {} cells and {} tokens solves none of the puzzles that can "
                     "be shown (Sudoku, mazes, ARC); attention models take --cells",
                     m.shape.seq_len, m.shape.vocab_size));
   }
-  Loaded out;
-  auto& f = out.served.facts;
-  f.kind = *kind;
+  serve::ServedModel out;
+  auto& f = out.facts;
+  f.kind = kind;
   f.cells = m.shape.seq_len;
   f.vocab = m.shape.vocab_size;
   f.identifiers = m.io().puzzle_emb ? m.shape.num_puzzle_identifiers : 0;
   f.steps = o.steps.value_or(m.config.halt_max_steps);
   f.max_steps = std::max(f.max_steps, f.steps);
-  if (!o.names.empty()) f.names = read_identifiers(o.names);
-  out.served.description = {{"name", printable(checkpoint.filename().string())},
-                            {"kind", serve::to_string(*kind)},
-                            {"cells", f.cells},
-                            {"vocabulary", f.vocab},
-                            {"identifiers", f.identifiers},
-                            {"tasks", f.names.size()},
-                            {"steps", f.steps},
-                            {"architecture", to_string(m.config.kind)},
-                            {"mixing", m.config.mlp_t ? "mlp" : "attention"},
-                            {"cycles", {m.config.H_cycles, m.config.L_cycles}},
-                            {"hidden_size", m.config.hidden_size},
-                            {"parameters", settle(m)},
-                            {"dtype", m.config.forward_dtype},
-                            {"device", mx::default_device() == mx::Device::cpu ? "cpu" : "gpu"},
-                            {"trm", TRM_VERSION},
-                            {"mlx", mx::version()}};
+  if (!o.names.empty() && kind == PuzzleKind::arc) f.names = read_identifiers(o.names);
+  out.description = {{"name", printable(checkpoint.filename().string())},
+                     {"kind", serve::to_string(kind)},
+                     {"cells", f.cells},
+                     {"vocabulary", f.vocab},
+                     {"identifiers", f.identifiers},
+                     {"tasks", f.names.size()},
+                     {"steps", f.steps},
+                     {"max_steps", f.max_steps},
+                     {"architecture", to_string(m.config.kind)},
+                     {"mixing", m.config.mlp_t ? "mlp" : "attention"},
+                     {"cycles", {m.config.H_cycles, m.config.L_cycles}},
+                     {"hidden_size", m.config.hidden_size},
+                     {"parameters", settle(m)},
+                     {"dtype", m.config.forward_dtype},
+                     {"device", mx::default_device() == mx::Device::cpu ? "cpu" : "gpu"},
+                     {"trm", TRM_VERSION},
+                     {"mlx", mx::version()}};
   out.engine = std::make_unique<serve::LiveBatch>(std::move(m));
   return out;
+}
+
+// At most one model a kind: a request need not say more than its puzzle.
+std::vector<serve::ServedModel> open_models(const Options& o,
+                                            const std::vector<std::string>& checkpoints) {
+  if (checkpoints.size() > 1 && o.cells) {
+    throw CLI::ValidationError("--cells goes with a single --checkpoint");
+  }
+  std::vector<serve::ServedModel> models;
+  for (size_t i = 0; i < checkpoints.size(); ++i) {
+    models.push_back(open_model(o, checkpoints[i]));
+    for (size_t other = 0; other < i; ++other) {
+      if (models[other].facts.kind != models[i].facts.kind) continue;
+      throw std::invalid_argument(fmt::format(
+          "[serve] {} and {} are both for {} puzzles: one checkpoint can be served for each kind",
+          printable(checkpoints[other]), printable(checkpoints[i]), name_of(models[i].facts.kind)));
+    }
+  }
+  bool arc = std::any_of(models.begin(), models.end(),
+                         [](auto& m) { return m.facts.kind == PuzzleKind::arc; });
+  if (!o.names.empty() && !arc) {
+    throw std::invalid_argument("[serve] --names is for a model of ARC tasks, and none is served");
+  }
+  return models;
 }
 
 // Calls `stop` on a thread of its own at Ctrl-C or SIGTERM. A handler and a pipe: the libraries
@@ -130,15 +155,14 @@ class StopSignal {
 };
 
 void run(Options& o) {
-  std::string checkpoint = o.checkpoint;
-  if (checkpoint.empty()) {
-    if (auto shipped = shipped_model()) checkpoint = shipped->string();
+  auto checkpoints = o.checkpoints;
+  if (checkpoints.empty()) {
+    if (auto shipped = shipped_model()) checkpoints.push_back(shipped->string());
   }
-  if (checkpoint.empty() && o.runs.empty()) {
+  if (checkpoints.empty() && o.runs.empty()) {
     throw CLI::ValidationError(
         "trm serve needs a model (--checkpoint FILE: PyTorch, .npz or .safetensors), or a folder "
-        "of "
-        "training runs (--runs DIR); no weights are installed beside the program");
+        "of training runs (--runs DIR); no weights are installed beside the program");
   }
   if (o.threads > 0) ops::set_threads(o.threads);
   o.server.timeout = std::chrono::milliseconds(static_cast<int64_t>(o.timeout * 1000));
@@ -151,14 +175,13 @@ void run(Options& o) {
     o.server.runs = o.runs;
   }
 
-  Loaded loaded;
-  if (!checkpoint.empty()) loaded = open_model(o, checkpoint);
-  serve::Server server(std::move(loaded.served), std::move(loaded.engine), o.server);
+  serve::Server server(open_models(o, checkpoints), o.server);
   int port = server.bind();
   StopSignal stop([&server] { server.stop(); });
   bool v6 = o.server.host.find(':') != std::string::npos;
-  fmt::print("Serving {} at http://{}{}{}:{}/ (Ctrl-C ends it)\n",
-             checkpoint.empty() ? "training runs" : printable(checkpoint), v6 ? "[" : "",
+  std::string what = "training runs";
+  if (!checkpoints.empty()) what = printable(fmt::format("{}", fmt::join(checkpoints, ", ")));
+  fmt::print("Serving {} at http://{}{}{}:{}/ (Ctrl-C ends it)\n", what, v6 ? "[" : "",
              o.server.host, v6 ? "]" : "", port);
   std::fflush(stdout);
   server.listen();
@@ -170,8 +193,10 @@ void add_serve(CLI::App& app) {
   auto o = std::make_shared<Options>();
   auto* cmd =
       app.add_subcommand("serve", "Watch a model solve puzzles in a browser; a JSON API beside it");
-  cmd->add_option("--checkpoint", o->checkpoint,
-                  "PyTorch, .npz or .safetensors file (default: the weights that came with trm)");
+  cmd->add_option("--checkpoint", o->checkpoints,
+                  "PyTorch, .npz or .safetensors file (default: the weights that came with trm);\n"
+                  "again for other kinds of puzzles: Sudoku, mazes, ARC")
+      ->allow_extra_args(false);
   cmd->add_option("overrides", o->overrides,
                   "arch.KEY=VALUE, over all_config.yaml or what the weights show");
   cmd->add_option("--host", o->server.host,
@@ -200,7 +225,7 @@ void add_serve(CLI::App& app) {
         ->capture_default_str()
         ->group("Bounds");
   };
-  bound("--batch-size", o->server.max_rows, "Puzzles worked on together", 4096);
+  bound("--batch-size", o->server.max_rows, "Puzzles worked on together, by a model", 4096);
   bound("--max-queue", o->server.max_waiting, "Puzzles that wait; more are answered with 503",
         4096);
   bound("--max-streams", o->server.max_streams, "Open streams; more are answered with 429", 1024);
@@ -214,6 +239,7 @@ void add_serve(CLI::App& app) {
       "Examples:\n"
       "  trm serve --checkpoint step_6510                # then open http://127.0.0.1:8080/\n"
       "  trm serve --checkpoint model.npz --port 0       # takes a free port and prints it\n"
+      "  trm serve --checkpoint sudoku.npz --checkpoint maze.npz   # the page switches\n"
       "  trm serve --runs checkpoints/my-project         # training runs, live, at /runs\n"
       "  curl -H 'Content-Type: application/json' http://127.0.0.1:8080/api/solve -d '{\"puzzle\": "
       "\"7.....8....2..5....3..6..9..7.6....1...1.3.7.....7.9.....4.2....9..3..1..2..1643.\"}'");

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli/solve.h"
+#include "trm/data/verdict.h"
 #include "trm/eval/attempts.h"
 #include "trm/eval/scores.h"
 
@@ -21,15 +22,6 @@ Sudoku parse(const std::string& text) {
     throw std::invalid_argument(fmt::format("[solve] contradictory givens: {}", conflict));
   }
   return puzzle;
-}
-
-Sudoku grid_of(const Sudoku& question, const int32_t* tokens) {
-  Sudoku answer = question;
-  for (int i = 0; i < question.count(); ++i) {
-    int digit = tokens[i] - 1;
-    answer.cells[i] = static_cast<uint8_t>(digit >= 1 && digit <= question.size ? digit : 0);
-  }
-  return answer;
 }
 
 // Given digits bold, the model's own in colour, breaches of the rules seen from the verdict line.
@@ -56,22 +48,11 @@ void print_grid(const Sudoku& question, const Sudoku& answer) {
   fmt::print("{}\n", rule);
 }
 
-std::string verdict(const Sudoku& question, const Sudoku& answer) {
-  if (!keeps_givens(question, answer)) return "wrong: it changes a given";
-  if (is_solved(answer)) return "solved";
-  auto conflict = first_conflict(answer);
-  return "wrong: " + (conflict.empty() ? std::string("cells are left blank") : conflict);
-}
-
-bool solves(const Sudoku& question, const Sudoku& answer) {
-  return is_solved(answer) && keeps_givens(question, answer);
-}
-
 /// Steps until the answer obeyed the rules; all if it never did.
 size_t steps_used(const Sudoku& question, const Evaluation& e, size_t row) {
   for (size_t s = 0; s < e.preds.size(); ++s) {
-    auto answer = grid_of(question, &e.preds[s][row * static_cast<size_t>(e.cells)]);
-    if (solves(question, answer)) return s + 1;
+    auto answer = answer_to(question, &e.preds[s][row * static_cast<size_t>(e.cells)]);
+    if (judge(question, answer).solved) return s + 1;
   }
   return e.preds.size();
 }
@@ -85,8 +66,8 @@ std::map<size_t, Sudoku> try_other_forms(const Model& model, const SolveOptions&
   std::vector<size_t> open;
   std::vector<PuzzleRow> left;
   for (size_t row = 0; row < questions.size(); ++row) {
-    auto answer = grid_of(questions[row], &e.preds.back()[row * static_cast<size_t>(e.cells)]);
-    if (solves(questions[row], answer)) continue;
+    auto answer = answer_to(questions[row], &e.preds.back()[row * static_cast<size_t>(e.cells)]);
+    if (judge(questions[row], answer).solved) continue;
     open.push_back(row);
     left.push_back(puzzles[row]);
   }
@@ -101,8 +82,8 @@ std::map<size_t, Sudoku> try_other_forms(const Model& model, const SolveOptions&
   size_t next = 0;
   options.on_answer = [&](const Batch&, int, const int32_t* preds, float, bool) {
     size_t row = open[next++];
-    auto answer = grid_of(questions[row], preds);
-    if (solves(questions[row], answer)) solved.emplace(row, answer);
+    auto answer = answer_to(questions[row], preds);
+    if (judge(questions[row], answer).solved) solved.emplace(row, answer);
   };
   RowBatches batches(left, o.batch_size);
   evaluate(
@@ -115,12 +96,12 @@ nlohmann::json to_json(const Sudoku& question, const Sudoku& answer, const Evalu
   nlohmann::json steps = nlohmann::json::array();
   auto at = row * static_cast<size_t>(e.cells);
   for (size_t s = 0; s < used; ++s) {
-    steps.push_back({{"answer", to_text(grid_of(question, &e.preds[s][at]))},
+    steps.push_back({{"answer", to_text(answer_to(question, &e.preds[s][at]))},
                      {"halt", probability(e.q_halt[s][row])}});
   }
   return {{"puzzle", to_text(question)},
           {"answer", to_text(answer)},
-          {"verdict", verdict(question, answer)},
+          {"verdict", judge(question, answer).text},
           {"halt", probability(e.q_halt.back()[row])},
           {"steps", steps}};
 }
@@ -149,7 +130,7 @@ void solve_sudokus(const SolveOptions& o, const std::vector<std::string>& lines)
   for (size_t row = 0; row < questions.size(); ++row) {
     const auto& question = questions[row];
     size_t steps = steps_used(question, e, row);
-    auto answer = grid_of(question, &e.preds.back()[row * static_cast<size_t>(e.cells)]);
+    auto answer = answer_to(question, &e.preds.back()[row * static_cast<size_t>(e.cells)]);
     bool other_form = later.contains(row);
     if (other_form) answer = later.at(row);
     if (o.json) {
@@ -158,10 +139,11 @@ void solve_sudokus(const SolveOptions& o, const std::vector<std::string>& lines)
       print_steps(puzzles[row], e, row, steps);
       print_grid(question, answer);
       if (other_form) {
-        fmt::print("{} from another form of the puzzle\n", verdict(question, answer));
+        fmt::print("{} from another form of the puzzle\n", judge(question, answer).text);
       } else {
-        fmt::print("{} after {} step{}, halting probability {:.0f}%\n", verdict(question, answer),
-                   steps, steps == 1 ? "" : "s", 100 * probability(e.q_halt.back()[row]));
+        fmt::print("{} after {} step{}, halting probability {:.0f}%\n",
+                   judge(question, answer).text, steps, steps == 1 ? "" : "s",
+                   100 * probability(e.q_halt.back()[row]));
       }
     } else {
       fmt::print("{}\n", to_text(answer));

@@ -52,6 +52,7 @@ add("serve_request", "sudoku4", json.dumps({"puzzle": "1.3..41..1.34..1", "steps
 add("serve_request", "sudoku9", json.dumps({"puzzle": "7" + "." * 80, "early_stop": False}).encode())
 add("serve_request", "maze", json.dumps({"puzzle": "S #\n  #\n# G\n"}).encode())
 add("serve_request", "arc", json.dumps({"puzzle": [[0, 9], [3, 1]], "task": "b", "identifier": 1}).encode())
+add("serve_request", "kind", json.dumps({"kind": "maze", "puzzle": "S  \n # \n  G\n"}).encode())
 add("serve_request", "host", b"127.0.0.1:8080")
 add("data_json", "name", b'"007bbfb7|||t3|||0123456789"')
 add("data_csv", "sudoku", ("source,question,answer,rating\nx,%s,%s,7\n" % SUDOKU).encode())

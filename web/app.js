@@ -1,15 +1,19 @@
-// The page: one board for the model's kind of puzzle, its steps as they come, and the way back through them.
+// The page: a board for the kind of puzzle, its model's steps as they come, and the way back through them.
 import { SudokuBoard } from "/sudoku.js";
 import { MazeBoard } from "/maze.js";
 import { ArcBoard } from "/arc.js";
 
 const $ = id => document.getElementById(id);
 const BOARDS = { sudoku: SudokuBoard, maze: MazeBoard, arc: ArcBoard };
+const NAMES = { sudoku: "Sudoku", maze: "Maze", arc: "ARC" };
+const LARGEST_FILE = 1 << 24; // bytes; all tasks of ARC-AGI take four million
 const state = { steps: [], at: 0, following: true, solving: null, done: null, player: 0 };
-let board, model;
+const pages = {}; // by kind: its model, board and list of puzzles
+let server, page, board, model;
 
 const say = text => { $("say").textContent = text; };
 const percent = p => p >= .995 ? "100 %" : p < .0005 ? "0 %" : p < .1 ? (100 * p).toFixed(1) + " %" : Math.round(100 * p) + " %";
+const count = n => n >= 1e6 ? (n / 1e6).toFixed(1) + " million" : n >= 1e4 ? Math.round(n / 1e3) + " thousand" : n;
 const duration = ms => ms >= 1000 ? (ms / 1000).toFixed(2) + " s" : ms >= 10 ? Math.round(ms) + " ms" : ms.toFixed(1) + " ms";
 
 function alarm(text) {
@@ -183,8 +187,8 @@ async function solve() {
     return alarm(e.message);
   }
   const steps = Number($("steps").value);
-  if (!Number.isInteger(steps) || steps < 1 || steps > model.limits.steps) {
-    return alarm(`Steps must be a whole number from 1 to ${model.limits.steps}.`);
+  if (!Number.isInteger(steps) || steps < 1 || steps > model.max_steps) {
+    return alarm(`Steps must be a whole number from 1 to ${model.max_steps}.`);
   }
   const abort = state.solving = new AbortController();
   busy(true);
@@ -193,7 +197,7 @@ async function solve() {
     const response = await fetch("/api/solve", {
       method: "POST", signal: abort.signal,
       headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
-      body: JSON.stringify({ ...request, steps, stream: true, early_stop: $("early").checked }),
+      body: JSON.stringify({ ...request, kind: model.kind, steps, stream: true, early_stop: $("early").checked }),
     });
     if (!response.ok) throw Error((await response.json()).error);
     for await (const [name, data] of events(response)) receive(name, data);
@@ -210,19 +214,92 @@ async function solve() {
   }
 }
 
-function use(text) {
+/** Puts a puzzle on the board; `name` is its file's, or an ARC task's. */
+function use(text, name = "") {
   try {
-    board.read(text);
+    const found = board.read(text, name);
     edit();
+    $("pick").value = "";
+    if (!found) return;
+    list(found); // a file of several
+    $("pick").value = 0;
   } catch (e) {
     alarm(e.message);
   }
 }
 
 async function example() {
-  const response = await fetch("/api/example").catch(() => null);
+  const response = await fetch("/api/example?kind=" + model.kind).catch(() => null);
+  if (response?.status === 404) return; // no generator makes such large ones
   if (!response?.ok) return alarm("No puzzle could be made: the server does not answer.");
   use((await response.json()).puzzle);
+}
+
+/** Offers [{name, text}…] to pick from. */
+function list(puzzles) {
+  page.puzzles = puzzles;
+  const first = new Option(puzzles.length > 6 ? `${puzzles.length} puzzles…` : "Choose…", "");
+  $("pick").replaceChildren(first, ...puzzles.map((p, i) => new Option(p.label || p.name, i)));
+  $("picking").hidden = !puzzles.length;
+}
+
+async function puzzles() {
+  const response = await fetch("/api/puzzles?kind=" + model.kind).catch(() => null);
+  if (!response?.ok) return [];
+  return (await response.json()).puzzles.map(p => ({
+    name: p.name,
+    label: p.name + (p.givens ? `: ${p.givens} givens, rating ${p.rating}` : p.steps ? `: ${p.steps} steps` : ""),
+    text: typeof p.puzzle === "string" ? p.puzzle : JSON.stringify(p.puzzle),
+  }));
+}
+
+function pick() {
+  const chosen = $("pick").value, puzzle = page.puzzles[chosen];
+  if (!puzzle) return;
+  use(puzzle.text, puzzle.task);
+  $("pick").value = chosen;
+  say(`${puzzle.label || puzzle.name} is on the board`);
+}
+
+/** Shows the board of a kind of puzzle; what stood on it is still there. */
+async function turn(kind) {
+  if (model) reset();
+  const fresh = !pages[kind];
+  model = server.models.find(m => m.kind === kind);
+  if (fresh) {
+    const hooks = { solve, say, edited: () => { if (state.steps.length || state.solving) edit(); else alarm(""); } };
+    pages[kind] = { board: new BOARDS[kind](model, hooks), steps: model.steps, puzzles: [] };
+  }
+  page = pages[kind];
+  board = page.board;
+  $("model").textContent = `${model.name}: ${NAMES[kind]}, ${count(model.parameters)} parameters, ` +
+    `${model.mixing === "mlp" ? "MLP" : "attention"}, ${model.dtype} on ${model.device.toUpperCase()}`;
+  $("board").replaceChildren(board.element);
+  $("pad").className = "";
+  $("pad").hidden = false;
+  $("pad").replaceChildren();
+  board.pad($("pad"));
+  board.show();
+  $("keys").textContent = board.keys;
+  $("text").value = "";
+  $("text-label").textContent = board.importLabel;
+  $("import-title").textContent = board.importTitle || "Paste a puzzle";
+  $("file-label").hidden = !board.takesFiles;
+  $("legend-wrong").hidden = kind === "arc";
+  $("note").textContent = board.note || "";
+  $("note").hidden = !board.note;
+  $("steps").value = model.steps;
+  $("steps").max = model.max_steps;
+  $("example").hidden = $("edit").hidden = kind === "arc";
+  for (const b of $("kinds").children) b.setAttribute("aria-pressed", b.dataset.kind === kind);
+  document.body.dataset.kind = kind;
+  history.replaceState(null, "", server.models.length > 1 ? "#" + kind : location.pathname);
+  list(page.puzzles);
+  if (!fresh) return;
+  const found = await puzzles();
+  if (page === pages[kind]) list(found);
+  else pages[kind].puzzles = found;
+  if (kind !== "arc" && page === pages[kind]) await example();
 }
 
 function connect() {
@@ -242,10 +319,12 @@ function connect() {
     go(Number($("slider").value));
     state.following = state.at === state.steps.length;
   };
+  $("pick").onchange = pick;
   $("use").onclick = () => use($("text").value);
   $("file").onchange = async () => {
     const file = $("file").files[0];
-    if (file) use(file.size > 1 << 20 ? "" : await file.text(), board.fileName = file.name);
+    if (file?.size > LARGEST_FILE) alarm(`${file.name} is too large for a puzzle.`);
+    else if (file) use(await file.text(), file.name);
     $("file").value = "";
   };
   document.addEventListener("paste", event => {
@@ -257,29 +336,25 @@ function connect() {
 
 async function start() {
   try {
-    model = await (await fetch("/api/model")).json();
+    server = await (await fetch("/api/model")).json();
   } catch {
     $("model").textContent = "";
     return alarm("The server does not answer.");
   }
-  $("runs-link").hidden = !model.runs;
-  if (!model.kind) return location.replace("/runs");
-  $("model").textContent = `${model.name}: ${model.kind === "arc" ? "ARC" : model.kind[0].toUpperCase() + model.kind.slice(1)}, ` +
-    `${(model.parameters / 1e6).toFixed(1)} million parameters, ${model.mixing === "mlp" ? "MLP" : "attention"}, ${model.dtype} on ${model.device.toUpperCase()}`;
-  board = new BOARDS[model.kind](model, { solve, say, edited: () => { if (state.steps.length || state.solving) edit(); else alarm(""); } });
-  $("board").replaceChildren(board.element);
-  board.pad($("pad"));
-  $("keys").textContent = board.keys;
-  $("text-label").textContent = board.importLabel;
-  $("import-title").textContent = board.importTitle || "Paste a puzzle";
-  $("file-label").hidden = !board.takesFiles;
-  $("legend-wrong").hidden = model.kind === "arc";
-  $("steps").value = model.steps;
-  $("steps").max = model.limits.steps;
-  document.body.dataset.kind = model.kind;
+  $("runs-link").hidden = !server.runs;
+  if (!server.models.length) return location.replace("/runs");
+  for (const { kind } of server.models) {
+    const b = document.createElement("button");
+    b.type = "button";
+    b.textContent = NAMES[kind];
+    b.dataset.kind = kind;
+    b.onclick = () => { if (kind !== model.kind) turn(kind); };
+    $("kinds").append(b);
+  }
+  $("kinds").hidden = server.models.length < 2;
   connect();
-  if (model.kind === "arc") $("example").hidden = $("edit").hidden = true;
-  else await example();
+  const asked = location.hash.slice(1);
+  await turn((server.models.find(m => m.kind === asked) || server.models[0]).kind);
   document.body.dataset.ready = "yes";
 }
 

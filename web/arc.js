@@ -33,34 +33,74 @@ export class ArcBoard {
     this.importLabel = "An ARC task: {\"train\": [{\"input\", \"output\"}…], \"test\": [{\"input\"}…]}";
     this.importTitle = "Open an ARC task";
     this.takesFiles = true;
-    this.keys = "Open a task's JSON file, or paste it anywhere on the page. A TRM knows a task only by its number in training; the file's name is looked up there.";
+    this.keys = "Open a task's JSON file, or one of many tasks and pick among them, or paste it anywhere on the page. In the replay, left and right step back and forth.";
+    this.note = "A TRM does not see the examples: it knows a task by a vector learned in training. " +
+      (model.tasks ? "Tasks that it was trained on are found by their name. " : "Without trm serve --names it is not told which task this is, and guesses. ") +
+      "It answers once here; trm solve lets the known turned and recoloured forms of a task vote.";
     this.task = null;
+    this.name = "";
     this.test = 0;
+    this.buttons = [];
     this.show();
   }
 
-  pad(element) { this.padElement = element; }
+  pad(element) {
+    this.padElement = element;
+    this.fill();
+  }
 
-  read(text) {
+  /** A button for each test input, and the name that the model may know the task by. */
+  fill() {
+    const tests = this.task?.test || [];
+    const parts = tests.length < 2 ? [] : tests.map((_, i) =>
+      button(`Test ${i + 1}`, "", () => { this.test = i; this.hooks.edited(); this.show(); this.press(); }));
+    this.buttons = parts.slice();
+    if (this.model.tasks && this.task) {
+      const label = document.createElement("label"), input = document.createElement("input");
+      label.append("Its name in training ", input);
+      input.value = this.name;
+      input.placeholder = "unknown";
+      input.spellcheck = false;
+      input.oninput = () => { this.name = input.value.trim(); };
+      parts.push(label);
+    }
+    this.padElement.replaceChildren(...parts);
+    this.padElement.classList.add("tools");
+    this.padElement.hidden = !parts.length;
+    this.press();
+  }
+
+  press() { this.buttons.forEach((b, i) => b.setAttribute("aria-pressed", i === this.test)); }
+
+  /** A task's JSON, or one of many tasks by name: those are returned to pick from. */
+  read(text, name) {
     let json;
     try { json = JSON.parse(text); } catch { throw Error("This is not JSON: an ARC task is expected."); }
+    if (json && typeof json === "object" && !Array.isArray(json) && !("train" in json)) {
+      const tasks = Object.entries(json);
+      if (tasks.length && tasks.every(([, t]) => Array.isArray(t?.train) && Array.isArray(t?.test))) {
+        this.put(tasks[0][1], tasks[0][0]);
+        return tasks.map(([taskName, task]) => ({ name: taskName, task: taskName, text: JSON.stringify(task) }));
+      }
+    }
+    this.put(json, name.replace(/\.json$/, ""));
+    return undefined;
+  }
+
+  put(json, name) {
     if (!Array.isArray(json?.train) || !Array.isArray(json?.test) || !json.test.length) {
       throw Error("An ARC task has \"train\" and \"test\", each a list of {\"input\", \"output\"}.");
     }
     json.train.forEach((p, i) => { checked(p?.input, `train ${i + 1} input`); checked(p?.output, `train ${i + 1} output`); });
     json.test.forEach((p, i) => { checked(p?.input, `test ${i + 1} input`); if (p.output) checked(p.output, `test ${i + 1} output`); });
     this.task = json;
-    this.name = (this.fileName || "").replace(/\.json$/, "");
+    this.name = name;
     this.test = 0;
-    this.padElement.replaceChildren(...json.test.map((_, i) => {
-      const b = button(`Test ${i + 1}`, "", () => { this.test = i; this.hooks.edited(); this.show(); });
-      return b;
-    }));
-    this.padElement.hidden = json.test.length < 2;
+    this.fill();
     this.show();
   }
 
-  clear() { this.task = null; this.fileName = ""; this.padElement.replaceChildren(); this.show(); }
+  clear() { this.task = null; this.name = ""; this.fill(); this.show(); }
 
   question() {
     if (!this.task) throw Error("Open a task first.");

@@ -26,7 +26,7 @@ std::vector<Update> all(Ticket& ticket) {
 class BatcherTest : public testing::Test {
  protected:
   std::shared_ptr<Controls> controls_ = std::make_shared<Controls>();
-  Batcher batcher_{std::make_unique<FakeEngine>(controls_), 3, 2};
+  Batcher batcher_{engines(std::make_unique<FakeEngine>(controls_)), 3, 2};
 
   // A request that is being worked on, so that what follows waits.
   std::shared_ptr<Ticket> held(int steps = 2) {
@@ -111,13 +111,36 @@ TEST_F(BatcherTest, StoppingEndsEveryRequest) {
   EXPECT_EQ(batcher_.submit(question(1, 1)), nullptr);
 }
 
+TEST(SeveralEnginesTest, EachRequestGoesToItsOwnAndTheyTakeTurns) {
+  auto first = std::make_shared<Controls>(), second = std::make_shared<Controls>();
+  second->held = true;
+  Batcher batcher(
+      engines(std::make_unique<FakeEngine>(first), std::make_unique<FakeEngine>(second)), 1, 3);
+  auto b = batcher.submit(question(7, 3), 1);
+  ASSERT_TRUE(eventually([&] { return second->steps == 1; }));
+  auto waits = batcher.submit(question(8, 1), 1);  // its model's batch is full
+  auto a = batcher.submit(question(1, 1'000'000), 0);
+  second->held = false;
+  EXPECT_EQ(all(*b).back().row.preds, (std::vector<int32_t>{7, 8}));
+  EXPECT_EQ(all(*waits).back().row.preds, (std::vector<int32_t>{8, 9}));
+  EXPECT_EQ(a->next(kLong)->row.preds, (std::vector<int32_t>{1, 2}));
+  EXPECT_EQ(batcher.stats().running, 1);
+  EXPECT_EQ(second->steps, 4);
+  second->fails = true;  // a failing model is no other's
+  EXPECT_EQ(all(*batcher.submit(question(9, 1), 1)).back().error, "no memory");
+  EXPECT_EQ(a->next(kLong)->error, "");
+  a->cancel();
+  EXPECT_TRUE(eventually([&] { return batcher.stats().running == 0; }));
+}
+
 TEST(LiveBatchTest, AnAttentionModelWorksOnAnotherThread) {
   ArchConfig c;  // with rotations, which are computed when they are first needed
   c.hidden_size = 16;
   c.num_heads = 2;
   c.L_layers = 1;
   c.puzzle_emb_ndim = 16;
-  Batcher batcher(std::make_unique<LiveBatch>(make_model(c, {16, 6, 1}, mx::random::key(3))), 2, 2);
+  Batcher batcher(
+      engines(std::make_unique<LiveBatch>(make_model(c, {16, 6, 1}, mx::random::key(3)))), 2, 2);
   auto updates = all(*batcher.submit({std::vector<int32_t>(16, 1), 0, 2, false}));
   ASSERT_EQ(updates.size(), 2u);
   EXPECT_EQ(updates[0].error, "");

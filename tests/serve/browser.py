@@ -12,6 +12,10 @@ import tempfile
 import time
 
 
+KEYS = {"Backspace": 8, "Tab": 9, "Enter": 13, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39,
+        "ArrowDown": 40, "Delete": 46}
+
+
 def find_chromium():
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if shutil.which(name):
@@ -124,8 +128,9 @@ class Browser:
                   features=[{"name": "prefers-color-scheme", "value": "dark" if yes else "light"}])
 
     def key(self, name, text=""):
+        number = KEYS.get(name, ord(name.upper()) if len(name) == 1 else 0)  # what the browser itself acts on
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name,
+            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=number,
                       **({"text": text} if text and kind == "keyDown" else {}))
 
     def click(self, selector):

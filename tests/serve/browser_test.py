@@ -10,17 +10,14 @@ puzzle. Where there is neither, the page is tested with a model too small to sol
 import argparse
 import json
 import os
-import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 
 from browser import Browser, find_chromium
+from page import ROOT, Page, Served, check
 
 
-ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 HARD = "7..29........64..2.4.....5....7.1.........4813.....9...8..2..7...75..1.64.9......"
 
 
@@ -30,50 +27,6 @@ def checkpoint():
         if os.path.exists(os.path.join(ROOT, trained)):
             return os.path.join(ROOT, trained), True
     return os.path.join(ROOT, "tests/fixtures/checkpoint/tiny_trm/step_10"), False
-
-
-def check(is_so, what):
-    if not is_so:
-        raise AssertionError(what)
-
-
-class Page:
-    def __init__(self, browser, url, shots):
-        self.browser, self.url, self.shots = browser, url, shots
-
-    def open(self):
-        # A navigation to the same address would be none.
-        self.browser.call("Page.navigate", url="about:blank")
-        self.browser.open(self.url)
-        self.browser.wait("document.body.dataset.ready")
-
-    def text(self, selector):
-        return self.browser.run(f"document.querySelector('{selector}').textContent")
-
-    def cells(self):
-        return self.browser.run("[...document.querySelectorAll('.sudoku .cell')].map(c => c.textContent || '.').join('')")
-
-    def visible(self, selector):
-        return self.browser.run(f"document.querySelector('{selector}').checkVisibility()")
-
-    def use(self, puzzle):
-        self.browser.run(f"document.getElementById('text').value = {puzzle!r};"
-                         "document.getElementById('use').click()")
-
-    def steps(self, n):
-        self.browser.run(f"document.getElementById('steps').value = {n}")
-
-    def solve(self):
-        self.browser.click("#solve")
-        self.browser.wait("!document.body.hasAttribute('data-busy')")
-
-    def slide(self, step):
-        self.browser.run("(() => { const s = document.getElementById('slider');"
-                         f"s.value = {step}; s.dispatchEvent(new Event('input')); }})()")
-
-    def shot(self, name):
-        if self.shots:
-            self.browser.screenshot(os.path.join(self.shots, name + ".png"))
 
 
 def blank_of(page):
@@ -138,6 +91,54 @@ def works_by_keyboard(page):
     page.browser.click(".cell:nth-child(1)")
     page.browser.click("#pad button")  # the pad, for touch
     check(page.cells()[0] == "1", page.cells())
+
+
+def picks_a_puzzle(page):
+    page.open()
+    options = page.browser.run("[...document.querySelectorAll('#pick option')].map(o => o.textContent)")
+    check(len(options) >= 4 and "Easy" in options[1] and "rating" in options[-1], options)
+    page.tab_to("#pick")
+    seen = set()
+    for _ in options[1:]:
+        page.browser.key("ArrowDown")
+        puzzle = page.cells()
+        seen.add(puzzle)
+        check(page.text("#say").endswith("is on the board"), page.text("#say"))
+    check(len(seen) == len(options) - 1, "each is another puzzle")
+    page.shot("picked")
+
+
+def works_without_a_mouse(page, puzzle):
+    """From opening the page to going back through the steps, with the keyboard alone."""
+    page.open()
+    page.tab_to("#clear")
+    page.browser.key("Enter", "\r")
+    page.browser.run("document.activeElement.blur()")  # Tab starts at the top again
+    page.tab_to(".cell")
+    size = round(len(puzzle) ** .5)
+    for row in range(size):
+        page.browser.key("Home")
+        for column in range(size):
+            digit = puzzle[row * size + column]
+            if digit != ".":
+                page.browser.key(digit, digit)
+            page.browser.key("ArrowRight")
+        page.browser.key("ArrowDown")
+    check(page.cells() == puzzle, page.cells())
+    page.tab_to("#steps")
+    page.browser.run("document.activeElement.select()")
+    page.browser.key("3", "3")
+    page.browser.run("document.activeElement.blur()")
+    page.tab_to("#solve")
+    page.browser.key("Enter", "\r")
+    page.browser.wait("!document.body.hasAttribute('data-busy') && document.querySelector('#table tr')")
+    page.tab_to("#slider")
+    page.browser.key("ArrowLeft")
+    check(page.text("#at") == "2 / 3", page.text("#at"))
+    page.browser.key("Home")
+    check(page.text("#at") == "question" and page.cells() == puzzle, page.text("#at"))
+    page.browser.key("End")
+    check(page.text("#at") == "3 / 3", page.text("#at"))
 
 
 def answers_bad_input(page):
@@ -241,6 +242,27 @@ def write_runs(folder):
                 f.write(json.dumps(line) + "\n")
 
 
+def test_all(browser, url, trained, runs, shots):
+    browser.size(1200, 900)
+    page = Page(browser, url, shots)
+    page.open()
+    puzzle = HARD if trained else page.cells()
+    tests = {"replay": lambda: replays_the_steps(page, puzzle), "keyboard": lambda: works_by_keyboard(page),
+             "keyboard alone": lambda: works_without_a_mouse(page, puzzle),
+             "pick": lambda: picks_a_puzzle(page), "bad input": lambda: answers_bad_input(page),
+             "stop": lambda: stops(page), "phone": lambda: fits_a_phone(page, puzzle),
+             "light and dark": lambda: is_readable_light_and_dark(page, puzzle),
+             "runs": lambda: shows_runs_live(browser, url, runs, shots)}
+    if trained:
+        tests = {"hard puzzle": lambda: solves_a_hard_puzzle(page, puzzle), **tests}
+    for name, test in tests.items():
+        test()
+        print(f"{name}: ok", flush=True)
+    # The request of the bad-input test is meant to fail, and the browser logs it.
+    problems = [p for p in browser.problems() if "400" not in str(p)]
+    check(not problems, f"errors on the page: {problems}")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("trm")
@@ -256,40 +278,13 @@ def main():
     print(f"model: {os.path.relpath(file, ROOT)}")
     runs = tempfile.mkdtemp(prefix="trm-runs-")
     write_runs(runs)
-    server = subprocess.Popen([o.trm, "serve", "--runs", runs, "--checkpoint", file, "--port", "0"],
-                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    browser = None
+    browser = Browser(chromium)
     try:
-        line = server.stdout.readline()
-        found = re.search(r"http://\S+", line)
-        check(found, f"the server said: {line!r}")
-        browser = Browser(chromium)
-        browser.size(1200, 900)
-        page = Page(browser, found.group(), o.shots)
-        page.open()
-        puzzle = HARD if trained else page.cells()
-        tests = [lambda: replays_the_steps(page, puzzle), lambda: works_by_keyboard(page),
-                 lambda: answers_bad_input(page), lambda: stops(page),
-                 lambda: fits_a_phone(page, puzzle), lambda: is_readable_light_and_dark(page, puzzle)]
-        names = ["replay", "keyboard", "bad input", "stop", "phone", "light and dark"]
-        if trained:
-            tests.insert(0, lambda: solves_a_hard_puzzle(page, puzzle))
-            names.insert(0, "hard puzzle")
-        for name, test in zip(names, tests):
-            test()
-            print(f"{name}: ok", flush=True)
-        shows_runs_live(browser, found.group(), runs, o.shots)
-        print("runs: ok", flush=True)
-        # The request of the bad-input test is meant to fail, and the browser logs it.
-        problems = [p for p in browser.problems() if "400" not in str(p)]
-        check(not problems, f"errors on the page: {problems}")
+        with Served(o.trm, "--runs", runs, "--checkpoint", file) as url:
+            test_all(browser, url, trained, runs, o.shots)
     finally:
-        if browser:
-            browser.close()
+        browser.close()
         shutil.rmtree(runs)
-        server.send_signal(signal.SIGTERM)
-        code = server.wait(30)
-    check(code == 0, f"the server ended with {code}")
     print("browser: all ok")
     return 0
 

@@ -48,6 +48,13 @@ class FakeEngine : public Engine {
   std::vector<std::vector<int32_t>> rows_;
 };
 
+template <class... Each>
+std::vector<std::unique_ptr<Engine>> engines(std::unique_ptr<Each>... each) {
+  std::vector<std::unique_ptr<Engine>> list;
+  (list.push_back(std::move(each)), ...);
+  return list;
+}
+
 /// Waits until `is_so`, for at most 20 s.
 template <class F>
 bool eventually(F&& is_so) {

@@ -26,10 +26,14 @@ class ServerTest : public testing::Test {
  protected:
   void start(ServerOptions options = {}) {
     options.port = 0;
-    ServedModel model;
-    model.facts = {PuzzleKind::sudoku, 16, 6, 1, 4, 64, {}};
-    model.description = {{"kind", "sudoku"}};
-    server_ = std::make_unique<Server>(model, std::make_unique<FakeEngine>(controls_), options);
+    std::vector<ServedModel> models;
+    models.push_back({{PuzzleKind::sudoku, 16, 6, 1, 4, 64, {}},
+                      {{"kind", "sudoku"}},
+                      std::make_unique<FakeEngine>(controls_)});
+    models.push_back({{PuzzleKind::maze, 9, 6, 1, 4, 64, {}},
+                      {{"kind", "maze"}},
+                      std::make_unique<FakeEngine>(maze_controls_)});
+    server_ = std::make_unique<Server>(std::move(models), options);
     port_ = server_->bind();
     thread_ = std::thread([this] { server_->listen(); });
     ASSERT_TRUE(eventually([&] { return client().Get("/healthz") != nullptr; }));
@@ -85,6 +89,7 @@ class ServerTest : public testing::Test {
   }
 
   std::shared_ptr<Controls> controls_ = std::make_shared<Controls>();
+  std::shared_ptr<Controls> maze_controls_ = std::make_shared<Controls>();
   std::unique_ptr<Server> server_;
   std::thread thread_;
   int port_ = 0;
@@ -104,6 +109,32 @@ TEST_F(ServerTest, AnswersWithEveryStep) {
   EXPECT_EQ(json["steps"][0]["confidence"].size(), 16u);
   EXPECT_EQ(json["steps"][0]["confidence"][0], 50);
   EXPECT_NEAR(json["halt"].get<double>(), 0.731, 0.001);
+}
+
+TEST_F(ServerTest, EachKindOfPuzzleHasItsModel) {
+  start();
+  std::string maze = "S  \n # \n  G\n";
+  auto escaped = nlohmann::json(maze).dump();
+  for (auto more : {"", ", \"kind\": \"maze\"", ", \"stream\": true"}) {
+    auto r = solve("{\"puzzle\": " + escaped + more + "}");
+    ASSERT_EQ(r->status, 200) << r->body;
+    EXPECT_THAT(r->body, HasSubstr("\"kind\":\"maze\""));
+    EXPECT_THAT(r->body, HasSubstr("\"answer\":" + escaped));
+  }
+  EXPECT_EQ(maze_controls_->steps, 12);
+  EXPECT_EQ(controls_->steps, 0);
+  EXPECT_EQ(status(body(kPuzzle, "\"kind\": \"maze\"")), 400);
+  EXPECT_EQ(status(body(kPuzzle, "\"kind\": \"arc\"")), 400);
+  auto get = [&](const char* path) { return nlohmann::json::parse(client().Get(path)->body); };
+  auto model = get("/api/model");
+  EXPECT_EQ(model["kind"], "sudoku");  // the first one's facts, as where there is only one
+  ASSERT_EQ(model["models"].size(), 2u);
+  EXPECT_EQ(model["models"][1]["kind"], "maze");
+  EXPECT_EQ(get("/api/puzzles?kind=maze")["kind"], "maze");
+  EXPECT_EQ(get("/api/puzzles")["puzzles"][0]["puzzle"].get<std::string>().size(), 16u);
+  EXPECT_EQ(get("/api/example?kind=maze")["puzzle"].get<std::string>().size(), 12u);
+  EXPECT_EQ(client().Get("/api/example?kind=arc")->status, 404);
+  EXPECT_EQ(client().Get("/api/puzzles?kind=../etc")->status, 404);
 }
 
 TEST_F(ServerTest, StreamsEvents) {
@@ -338,7 +369,7 @@ TEST_F(ServerTest, TwoServersCannotShareAPort) {
   start();
   ServerOptions options;
   options.port = port_;
-  Server second({}, nullptr, options);
+  Server second({}, options);
   EXPECT_THROW(second.bind(), std::runtime_error);
 }
 

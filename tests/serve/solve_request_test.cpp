@@ -6,6 +6,7 @@
 
 #include "trm/data/arc.h"
 #include "trm/data/maze.h"
+#include "trm/serve/puzzles.h"
 
 namespace trm::serve {
 namespace {
@@ -20,9 +21,9 @@ PuzzleFacts small_maze() { return {PuzzleKind::maze, 9, 6, 1, 16, 64, {}}; }
 PuzzleFacts arc() { return {PuzzleKind::arc, 900, 12, 3, 16, 64, {"<blank>", "ab", "cd"}}; }
 
 void expect_refused(const std::string& body, const std::string& why,
-                    const PuzzleFacts& facts = small_sudoku()) {
+                    const std::vector<PuzzleFacts>& models = {small_sudoku()}) {
   try {
-    parse_solve_request(body, facts);
+    parse_solve_request(body, models);
     ADD_FAILURE() << "accepted: " << body;
   } catch (const std::exception& e) {
     EXPECT_THAT(e.what(), HasSubstr(why)) << body;
@@ -32,12 +33,12 @@ void expect_refused(const std::string& body, const std::string& why,
 TEST(SolveRequestTest, ReadsASudoku) {
   auto r = parse_solve_request(
       R"({"puzzle": "1.3. .410\n.1.34..1", "steps": 3, "stream": true, "early_stop": true})",
-      small_sudoku());
+      {small_sudoku()});
   EXPECT_EQ(r.steps, 3);
   EXPECT_TRUE(r.stream && r.early_stop);
   EXPECT_EQ(r.tokens, (std::vector<int32_t>{2, 1, 4, 1, 1, 5, 2, 1, 1, 2, 1, 4, 5, 1, 1, 2}));
   EXPECT_EQ(r.puzzle, "1.3..41..1.34..1");
-  auto plain = parse_solve_request(R"({"puzzle": ")" + kPuzzle + "\"}", small_sudoku());
+  auto plain = parse_solve_request(R"({"puzzle": ")" + kPuzzle + "\"}", {small_sudoku()});
   EXPECT_EQ(plain.steps, 16);
   EXPECT_FALSE(plain.stream || plain.early_stop);
 }
@@ -65,52 +66,87 @@ TEST(SolveRequestTest, RefusesWhatItCannotUse) {
 }
 
 TEST(SolveRequestTest, ReadsAMaze) {
-  auto r = parse_solve_request(R"({"puzzle": "S #\n  #\n# G\n"})", small_maze());
+  auto r = parse_solve_request(R"({"puzzle": "S #\n  #\n# G\n"})", {small_maze()});
   EXPECT_EQ(r.tokens, (std::vector<int32_t>{3, 2, 1, 2, 2, 1, 1, 2, 4}));
-  expect_refused(R"({"puzzle": "S #\n  #\n#  \n"})", "0 cells are G", small_maze());
+  expect_refused(R"({"puzzle": "S #\n  #\n#  \n"})", "0 cells are G", {small_maze()});
   expect_refused(R"({"puzzle": "S G "})", "a maze of 2x2 cells, and this model takes 3x3",
-                 small_maze());
+                 {small_maze()});
   std::vector<int32_t> path{3, 2, 1, 5, 5, 1, 1, 5, 4};
-  EXPECT_EQ(answer_json(r, PuzzleKind::maze, path.data()), "S #\noo#\n#oG\n");
-  EXPECT_EQ(verdict(r, PuzzleKind::maze, path.data()), "solved");
-  EXPECT_THAT(verdict(r, PuzzleKind::maze, r.tokens.data()), HasSubstr("no shortest path"));
+  EXPECT_EQ(answer_json(r, path.data()), "S #\noo#\n#oG\n");
+  EXPECT_TRUE(judge(r, path.data())->solved);
+  EXPECT_THAT(judge(r, r.tokens.data())->text, HasSubstr("do not join"));
 }
 
 TEST(SolveRequestTest, ReadsAnArcGrid) {
-  auto r = parse_solve_request(R"({"puzzle": [[0, 9], [3, 1]], "task": "cd"})", arc());
+  auto r = parse_solve_request(R"({"puzzle": [[0, 9], [3, 1]], "task": "cd"})", {arc()});
   EXPECT_EQ(r.identifier, 2);
   ASSERT_EQ(r.tokens.size(), 900u);
   EXPECT_EQ(r.tokens[0], 2);
   EXPECT_EQ(r.tokens[1], 11);
   EXPECT_EQ(r.tokens[kArcSide], 5);
   EXPECT_EQ(r.tokens[2], kArcEnd);
-  EXPECT_EQ(answer_json(r, PuzzleKind::arc, r.tokens.data()),
-            nlohmann::json::parse("[[0,9],[3,1]]"));
-  EXPECT_EQ(verdict(r, PuzzleKind::arc, r.tokens.data()), "");
-  expect_refused(R"({"puzzle": [[0]], "task": "zz"})", "task zz is none", arc());
-  expect_refused(R"({"puzzle": [[0]], "identifier": 3})", "from 0 to 2", arc());
-  expect_refused(R"({"puzzle": [[0, 10]]})", "[solve] \"puzzle\"", arc());
-  expect_refused(R"({"puzzle": "x"})", "[solve] \"puzzle\"", arc());
+  EXPECT_EQ(answer_json(r, r.tokens.data()), nlohmann::json::parse("[[0,9],[3,1]]"));
+  EXPECT_FALSE(judge(r, r.tokens.data()));
+  expect_refused(R"({"puzzle": [[0]], "task": "zz"})", "task zz is none", {arc()});
+  expect_refused(R"({"puzzle": [[0]], "identifier": 3})", "from 0 to 2", {arc()});
+  expect_refused(R"({"puzzle": [[0, 10]]})", "[solve] \"puzzle\"", {arc()});
+  expect_refused(R"({"puzzle": "x"})", "[solve] \"puzzle\"", {arc()});
 }
 
 TEST(SolveRequestTest, JudgesASudoku) {
-  auto r = parse_solve_request(R"({"puzzle": ")" + kPuzzle + "\"}", small_sudoku());
+  auto r = parse_solve_request(R"({"puzzle": ")" + kPuzzle + "\"}", {small_sudoku()});
   std::vector<int32_t> solved{2, 3, 4, 5, 4, 5, 2, 3, 3, 2, 5, 4, 5, 4, 3, 2};
-  auto given = solved;
-  given[0] = 3;
-  EXPECT_EQ(answer_json(r, PuzzleKind::sudoku, solved.data()), "1234341221434321");
-  EXPECT_EQ(verdict(r, PuzzleKind::sudoku, solved.data()), "solved");
-  EXPECT_EQ(verdict(r, PuzzleKind::sudoku, given.data()), "wrong: it changes a given");
-  EXPECT_EQ(verdict(r, PuzzleKind::sudoku, r.tokens.data()), "wrong: cells are left blank");
+  EXPECT_EQ(answer_json(r, solved.data()), "1234341221434321");
+  EXPECT_TRUE(judge(r, solved.data())->solved);
+  EXPECT_EQ(judge(r, r.tokens.data())->text, "wrong: cells are left blank");
 }
 
-TEST(SolveRequestTest, KnowsThePuzzleFromTheModelsShape) {
-  EXPECT_EQ(puzzle_kind(81, 11), PuzzleKind::sudoku);
-  EXPECT_EQ(puzzle_kind(16, 6), PuzzleKind::sudoku);
-  EXPECT_EQ(puzzle_kind(900, 6), PuzzleKind::maze);
-  EXPECT_EQ(puzzle_kind(900, 12), PuzzleKind::arc);
-  EXPECT_EQ(puzzle_kind(100, 50), std::nullopt);
-  EXPECT_EQ(puzzle_kind(0, 6), std::nullopt);
+TEST(SolveRequestTest, GoesToTheModelOfItsKind) {
+  std::vector<PuzzleFacts> models{small_maze(), small_sudoku(), arc()};
+  auto model = [&](const std::string& body) { return parse_solve_request(body, models).model; };
+  EXPECT_EQ(model(R"({"puzzle": ")" + kPuzzle + "\"}"), 1u);
+  EXPECT_EQ(model(R"({"puzzle": "S #\n  #\n# G\n"})"), 0u);
+  EXPECT_EQ(model(R"({"puzzle": [[1, 2]], "task": "ab"})"), 2u);
+  EXPECT_EQ(model(R"({"kind": "arc", "puzzle": [[1, 2]]})"), 2u);
+  expect_refused(R"({"kind": "arc", "puzzle": ")" + kPuzzle + "\"}", "\"puzzle\"", models);
+  expect_refused(R"({"kind": "chess", "puzzle": ""})",
+                 "\"kind\" chess is not served here: maze, sudoku, arc", models);
+  expect_refused(R"({"kind": 1, "puzzle": ""})", "\"kind\" must be a string", models);
+  expect_refused(R"({"puzzle": "SG"})", "looks like maze, and the models here take sudoku, arc",
+                 {small_sudoku(), arc()});
+  // A single model is meant whatever the puzzle looks like: it says what it takes.
+  expect_refused(R"({"puzzle": "SG"})", "a puzzle of 2 characters", {small_sudoku()});
+  expect_refused(R"({"puzzle": "SG", "kind": "maze"})", "is not served here", {small_sudoku()});
+}
+
+TEST(PuzzlesTest, EveryOneOfTheListIsAQuestionItsModelTakes) {
+  PuzzleFacts nine{PuzzleKind::sudoku, 81, 11, 1, 16, 64, {}};
+  PuzzleFacts six{PuzzleKind::sudoku, 36, 8, 1, 16, 64, {}};
+  PuzzleFacts large_maze{PuzzleKind::maze, 900, 6, 1, 16, 64, {}};
+  PuzzleFacts two{PuzzleKind::maze, 4, 6, 1, 16, 64, {}};
+  for (auto& facts : {nine, six, small_sudoku(), small_maze(), large_maze, two}) {
+    auto list = puzzle_list(facts);
+    EXPECT_GE(list.size(), 2u) << facts.cells;
+    for (auto& p : list) {
+      auto r = parse_solve_request(nlohmann::json{{"puzzle", p["puzzle"]}}.dump(), {facts});
+      if (facts.kind == PuzzleKind::sudoku) {
+        EXPECT_EQ(solve_sudoku(r.sudoku).found, 1) << p;
+      } else {
+        EXPECT_TRUE(maze_distance(r.grid)) << p;
+      }
+    }
+    EXPECT_NE(example_puzzle(facts, 1), "");
+  }
+  auto list = puzzle_list(nine);
+  EXPECT_EQ(list.front()["rating"], 0);
+  EXPECT_EQ(list.back()["rating"], 50.1);  // the page says that it is the hardest found
+  for (auto& task : puzzle_list(arc())) {
+    auto input = task["puzzle"]["test"][0]["input"];
+    EXPECT_EQ(question_json(parse_solve_request(nlohmann::json{{"puzzle", input}}.dump(), {arc()})),
+              input);
+  }
+  EXPECT_FALSE(has_examples(arc()));
+  EXPECT_TRUE(puzzle_list({PuzzleKind::maze, 33 * 33, 6, 1, 16, 64, {}}).empty());
 }
 
 TEST(HostTest, OnlyAddressesLocalhostAndTrustedNames) {

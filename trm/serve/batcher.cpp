@@ -45,8 +45,11 @@ void Ticket::put(Update update) {
   changed_.notify_all();
 }
 
-Batcher::Batcher(std::unique_ptr<Engine> engine, int max_rows, int max_waiting)
-    : engine_(std::move(engine)), max_rows_(max_rows), max_waiting_(max_waiting) {
+Batcher::Batcher(std::vector<std::unique_ptr<Engine>> engines, int max_rows, int max_waiting)
+    : engines_(std::move(engines)),
+      running_(engines_.size()),
+      max_rows_(max_rows),
+      max_waiting_(max_waiting) {
   thread_ = std::thread([this] { run(); });
 }
 
@@ -63,8 +66,8 @@ void Batcher::stop() {
   changed_.notify_all();
 }
 
-std::shared_ptr<Ticket> Batcher::submit(Question question) {
-  auto ticket = std::make_shared<Ticket>(std::move(question));
+std::shared_ptr<Ticket> Batcher::submit(Question question, size_t engine) {
+  auto ticket = std::make_shared<Ticket>(std::move(question), engine);
   {
     std::lock_guard lock(mutex_);
     // Those who left while they waited take no place from others.
@@ -88,43 +91,50 @@ BatcherStats Batcher::stats() {
   return now;
 }
 
-Batcher::Tickets Batcher::admit(Tickets running) {
-  Tickets joining;
-  {
-    std::lock_guard lock(mutex_);
-    while (!waiting_.empty() && static_cast<int>(running.size() + joining.size()) < max_rows_) {
-      auto ticket = std::move(waiting_.front());
-      waiting_.pop_front();
-      if (ticket->cancelled()) {
-        ++stats_.cancelled;
-      } else {
-        joining.push_back(std::move(ticket));
-      }
-    }
-    stats_.running = static_cast<int>(running.size() + joining.size());
-  }
-  if (joining.empty()) return running;
-  running.insert(running.end(), joining.begin(), joining.end());
-  std::vector<Question> questions;
-  for (auto& t : joining) questions.push_back(t->question_);
-  try {
-    engine_->join(questions);
-  } catch (const std::exception& e) {
-    engine_->keep({});
-    for (auto& t : running) t->put(failure(e.what()));
-    running.clear();
-  }
-  return running;
+void Batcher::fail_all(size_t engine, const std::string& why) {
+  engines_[engine]->keep({});
+  for (auto& t : running_[engine]) t->put(failure(why));
+  running_[engine].clear();
 }
 
-Batcher::Tickets Batcher::step(Tickets running) {
+void Batcher::admit(size_t engine) {
+  auto& running = running_[engine];
+  size_t before = running.size();
+  {
+    std::lock_guard lock(mutex_);
+    std::erase_if(waiting_, [&](auto& ticket) {
+      if (ticket->cancelled()) {
+        ++stats_.cancelled;
+        return true;
+      }
+      bool joins = ticket->engine_ == engine && static_cast<int>(running.size()) < max_rows_;
+      if (joins) running.push_back(ticket);
+      return joins;
+    });
+    stats_.running += static_cast<int>(running.size() - before);
+  }
+  if (running.size() == before) return;
+  std::vector<Question> questions;
+  for (size_t i = before; i < running.size(); ++i) questions.push_back(running[i]->question_);
+  try {
+    engines_[engine]->join(questions);
+  } catch (const std::exception& e) {
+    int failed = static_cast<int>(running.size());
+    fail_all(engine, e.what());
+    std::lock_guard lock(mutex_);
+    stats_.running -= failed;
+  }
+}
+
+void Batcher::step(size_t engine) {
   auto start = std::chrono::steady_clock::now();
+  auto& running = running_[engine];
   Tickets still;
   std::vector<int> kept;
   int64_t finished = 0, cancelled = 0;
   int batch = static_cast<int>(running.size());
   try {
-    auto rows = engine_->step();
+    auto rows = engines_[engine]->step();
     std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
     for (int i = 0; i < batch; ++i) {
       auto& t = *running[i];
@@ -138,37 +148,38 @@ Batcher::Tickets Batcher::step(Tickets running) {
       finished += last && !gone;
       if (!last && !gone) still.push_back(running[i]), kept.push_back(i);
     }
-    engine_->keep(kept);
+    engines_[engine]->keep(kept);
+    running = std::move(still);
   } catch (const std::exception& e) {
-    engine_->keep({});
-    for (auto& t : running) t->put(failure(e.what()));
-    still.clear();
+    fail_all(engine, e.what());
   }
   std::lock_guard lock(mutex_);
   stats_.steps += 1;
   stats_.row_steps += batch;
   stats_.finished += finished;
   stats_.cancelled += cancelled;
-  stats_.running = static_cast<int>(still.size());
-  return still;
+  stats_.running -= batch - static_cast<int>(running.size());
 }
 
 void Batcher::run() {
-  Tickets running;
   for (;;) {
     {
       std::unique_lock lock(mutex_);
-      if (running.empty()) changed_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
-      if (stopping_) {
-        running.insert(running.end(), waiting_.begin(), waiting_.end());
-        waiting_.clear();
-        break;
-      }
+      bool idle = std::all_of(running_.begin(), running_.end(), [](auto& r) { return r.empty(); });
+      if (idle) changed_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
+      if (stopping_) break;
     }
-    running = admit(std::move(running));
-    if (!running.empty()) running = step(std::move(running));
+    for (size_t engine = 0; engine < engines_.size(); ++engine) {
+      admit(engine);
+      if (!running_[engine].empty()) step(engine);
+    }
   }
-  for (auto& t : running) t->put(failure("the server is stopping"));
+  std::lock_guard lock(mutex_);
+  running_.emplace_back(waiting_.begin(), waiting_.end());
+  waiting_.clear();
+  for (auto& rows : running_) {
+    for (auto& t : rows) t->put(failure("the server is stopping"));
+  }
 }
 
 }  // namespace trm::serve

@@ -1,5 +1,5 @@
-// One thread that owns the model: requests join its batch between two steps and leave it when they
-// are done or their client has gone.
+// One thread that owns the models: requests join a model's batch between two steps and leave it
+// when they are done or their client has gone.
 #pragma once
 
 #include <chrono>
@@ -28,7 +28,7 @@ struct Update {
 /// A request on its way through the batcher. Updates wait here until they are read.
 class Ticket {
  public:
-  explicit Ticket(Question question) : question_(std::move(question)) {}
+  Ticket(Question question, size_t engine) : question_(std::move(question)), engine_(engine) {}
   /// The next update; nullopt when none came in time.
   std::optional<Update> next(std::chrono::milliseconds wait);
   /// Gives up: the row leaves the batch at the next step, or never joins it.
@@ -40,6 +40,7 @@ class Ticket {
   void put(Update update);
 
   const Question question_;
+  const size_t engine_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Update> updates_;
@@ -55,14 +56,15 @@ struct BatcherStats {
 
 class Batcher {
  public:
-  /// At most `max_rows` are worked on together and `max_waiting` wait.
-  Batcher(std::unique_ptr<Engine> engine, int max_rows, int max_waiting);
+  /// At most `max_rows` are worked on together by each engine and `max_waiting` wait in all.
+  /// Engines with rows take turns, a step each.
+  Batcher(std::vector<std::unique_ptr<Engine>> engines, int max_rows, int max_waiting);
   ~Batcher();
   Batcher(const Batcher&) = delete;
   Batcher& operator=(const Batcher&) = delete;
 
   /// nullptr when the queue is full or the batcher stops.
-  std::shared_ptr<Ticket> submit(Question question);
+  std::shared_ptr<Ticket> submit(Question question, size_t engine = 0);
   BatcherStats stats();
   /// Ends every request with an error; no more are taken.
   void stop();
@@ -70,10 +72,12 @@ class Batcher {
  private:
   using Tickets = std::vector<std::shared_ptr<Ticket>>;
   void run();
-  Tickets admit(Tickets running);
-  Tickets step(Tickets running);
+  void admit(size_t engine);
+  void step(size_t engine);
+  void fail_all(size_t engine, const std::string& why);
 
-  std::unique_ptr<Engine> engine_;  // the thread's
+  std::vector<std::unique_ptr<Engine>> engines_;  // the thread's
+  std::vector<Tickets> running_;                  // the thread's, by engine
   const int max_rows_, max_waiting_;
   std::mutex mutex_;
   std::condition_variable changed_;

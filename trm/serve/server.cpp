@@ -9,6 +9,7 @@
 
 #include "trm/io/text.h"
 #include "trm/serve/http.h"
+#include "trm/serve/puzzles.h"
 #include "trm/serve/runs.h"
 
 namespace trm::serve {
@@ -58,12 +59,22 @@ struct TicketHolder {
 }  // namespace
 
 struct Server::Impl {
-  Impl(ServedModel m, std::unique_ptr<Engine> engine, ServerOptions o)
-      : model(std::move(m)),
-        options(std::move(o)),
-        http(options.max_body, options.max_rows + options.max_waiting + options.max_streams + 16) {
-    if (engine) {
-      batcher.emplace(std::move(engine), options.max_rows, options.max_waiting);
+  // Everybody who may be worked for, wait or be refused at a time.
+  static int connections(const ServerOptions& o, size_t models) {
+    return o.max_rows * static_cast<int>(std::max<size_t>(1, models)) + o.max_waiting +
+           o.max_streams + 16;
+  }
+
+  Impl(std::vector<ServedModel> models, ServerOptions o)
+      : options(std::move(o)), http(options.max_body, connections(options, models.size())) {
+    std::vector<std::unique_ptr<Engine>> engines;
+    for (auto& m : models) {
+      facts.push_back(std::move(m.facts));
+      descriptions.push_back(std::move(m.description));
+      engines.push_back(std::move(m.engine));
+    }
+    if (!engines.empty()) {
+      batcher.emplace(std::move(engines), options.max_rows, options.max_waiting);
     }
     if (options.runs) runs.emplace(*options.runs);
     http.set_default_headers(
@@ -126,9 +137,8 @@ struct Server::Impl {
       answer(res, 200, {{"status", "ok"}, {"running", stats.running}, {"waiting", stats.waiting}});
     } else if (req.path == "/api/model") {
       describe(res);
-    } else if (req.path == "/api/example" && batcher && model.facts.kind != PuzzleKind::arc) {
-      uint64_t seed = std::random_device{}();
-      answer(res, 200, {{"puzzle", example_puzzle(model.facts, seed)}, {"seed", seed}});
+    } else if ((req.path == "/api/example" || req.path == "/api/puzzles") && batcher) {
+      known = puzzles(req, res);
     } else if (req.path == "/runs" && runs) {
       res.headers.erase("Content-Security-Policy");
       res.set_header("Content-Security-Policy", runs_policy());
@@ -145,6 +155,22 @@ struct Server::Impl {
     return true;
   }
 
+  // Puzzles to begin with, for the model that ?kind= names (the first, if it names none).
+  bool puzzles(const Request& req, Response& res) {
+    auto kind = req.get_param_value("kind");
+    auto found = std::find_if(facts.begin(), facts.end(),
+                              [&](auto& f) { return kind.empty() || to_string(f.kind) == kind; });
+    if (found == facts.end()) return false;
+    if (req.path == "/api/puzzles") {
+      answer(res, 200, {{"kind", to_string(found->kind)}, {"puzzles", puzzle_list(*found)}});
+      return true;
+    }
+    if (!has_examples(*found)) return false;
+    uint64_t seed = std::random_device{}();
+    answer(res, 200, {{"puzzle", example_puzzle(*found, seed)}, {"seed", seed}});
+    return true;
+  }
+
   bool page(const std::string& path, Response& res) {
     for (auto& file : web_files()) {
       if (path == file.path || (path == "/" && std::string_view(file.path) == "/index.html")) {
@@ -156,10 +182,11 @@ struct Server::Impl {
   }
 
   void describe(Response& res) {
-    auto json = model.description;
+    auto json = descriptions.empty() ? nlohmann::json::object() : descriptions[0];
+    json["models"] = descriptions;
     auto stats = batcher ? batcher->stats() : BatcherStats{};
     json["limits"] = {{"body_bytes", options.max_body},
-                      {"steps", model.facts.max_steps},
+                      {"steps", facts.empty() ? 0 : facts[0].max_steps},
                       {"batch", options.max_rows},
                       {"waiting", options.max_waiting},
                       {"streams", options.max_streams},
@@ -196,7 +223,7 @@ struct Server::Impl {
     }
     SolveRequest request;
     try {
-      request = parse_solve_request(body, model.facts);
+      request = parse_solve_request(body, facts);
     } catch (const std::exception& e) {
       return refuse(res, 400, e.what());
     }
@@ -208,8 +235,8 @@ struct Server::Impl {
                     fmt::format("[serve] {} streams are open, the most this server has",
                                 options.max_streams));
     }
-    auto ticket =
-        batcher->submit({request.tokens, request.identifier, request.steps, request.early_stop});
+    auto ticket = batcher->submit(
+        {request.tokens, request.identifier, request.steps, request.early_stop}, request.model);
     if (!ticket) {
       return refuse(res, 503, "[serve] too many puzzles are waiting; try again in a moment");
     }
@@ -223,7 +250,7 @@ struct Server::Impl {
     auto sure = nlohmann::json::array();
     for (float c : u.row.confidence) sure.push_back(std::lround(100 * std::clamp(c, 0.0f, 1.0f)));
     return {{"step", u.step},
-            {"answer", answer_json(request, model.facts.kind, u.row.preds.data())},
+            {"answer", answer_json(request, u.row.preds.data())},
             {"confidence", std::move(sure)},
             {"halt", 1 / (1 + std::exp(-static_cast<double>(u.row.q_halt)))},
             {"ms", std::round(u.milliseconds * 100) / 100},
@@ -232,17 +259,15 @@ struct Server::Impl {
 
   nlohmann::json end_json(const SolveRequest& request, const nlohmann::json& step,
                           const Update& last, Clock::time_point start) const {
-    auto verdict = serve::verdict(request, model.facts.kind, last.row.preds.data());
+    auto verdict = judge(request, last.row.preds.data());
     std::chrono::duration<double> took = Clock::now() - start;
-    nlohmann::json json = {{"kind", to_string(model.facts.kind)},
-                           {"puzzle", question_json(request, model.facts.kind)},
-                           {"answer", step["answer"]},
-                           {"halt", step["halt"]},
-                           {"steps_taken", last.step},
-                           {"seconds", std::round(took.count() * 1e4) / 1e4}};
-    if (!verdict.empty()) {
-      json["verdict"] = verdict;
-      json["solved"] = verdict == "solved";
+    nlohmann::json json = {
+        {"kind", to_string(request.kind)}, {"puzzle", question_json(request)},
+        {"answer", step["answer"]},        {"halt", step["halt"]},
+        {"steps_taken", last.step},        {"seconds", std::round(took.count() * 1e4) / 1e4}};
+    if (verdict) {
+      json["verdict"] = verdict->text;
+      json["solved"] = verdict->solved;
     }
     return json;
   }
@@ -288,8 +313,8 @@ struct Server::Impl {
           };
           if (!*begun) {
             *begun = true;
-            return send(sse_event("start", {{"kind", to_string(model.facts.kind)},
-                                            {"puzzle", question_json(*shared, model.facts.kind)},
+            return send(sse_event("start", {{"kind", to_string(shared->kind)},
+                                            {"puzzle", question_json(*shared)},
                                             {"steps", shared->steps}}));
           }
           auto update = holder->ticket->next(kPoll);
@@ -305,16 +330,17 @@ struct Server::Impl {
         [slot](bool) {});
   }
 
-  ServedModel model;
   ServerOptions options;
+  std::vector<PuzzleFacts> facts;            // of each model
+  std::vector<nlohmann::json> descriptions;  // of each model
   std::atomic<int> streams{0};
   std::optional<Batcher> batcher;
   std::optional<RunsFolder> runs;
   HttpServer http;
 };
 
-Server::Server(ServedModel model, std::unique_ptr<Engine> engine, ServerOptions options)
-    : impl_(std::make_unique<Impl>(std::move(model), std::move(engine), std::move(options))) {}
+Server::Server(std::vector<ServedModel> models, ServerOptions options)
+    : impl_(std::make_unique<Impl>(std::move(models), std::move(options))) {}
 
 Server::~Server() = default;
 

@@ -18,23 +18,23 @@ struct ServerOptions {
   int port = 8080;                            // 0: any free one
   std::vector<std::string> names;             // host names that requests may name besides addresses
   size_t max_body = 256 << 10;                // bytes; more is answered with 413
-  int max_rows = 64;                          // puzzles worked on together
+  int max_rows = 64;                          // puzzles worked on together, by a model
   int max_waiting = 64;                       // puzzles that wait; more are answered with 503
   int max_streams = 32;                       // event streams at a time; more are answered with 429
   std::chrono::milliseconds timeout{60'000};  // of a request, waiting included; then 503
   std::optional<std::filesystem::path> runs;  // folder of training runs
 };
 
-/// What is served. Without an engine only the runs are.
 struct ServedModel {
   PuzzleFacts facts;
   nlohmann::json description;  // GET /api/model
+  std::unique_ptr<Engine> engine;
 };
 
 class Server {
  public:
-  /// `engine` may be null where only runs are served.
-  Server(ServedModel model, std::unique_ptr<Engine> engine, ServerOptions options);
+  /// At most one model of each kind; without any only the runs are served.
+  Server(std::vector<ServedModel> models, ServerOptions options);
   ~Server();
   /// Opens the port and returns it. Throws std::runtime_error.
   int bind();

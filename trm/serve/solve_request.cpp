@@ -113,47 +113,35 @@ nlohmann::json arc_rows(const int32_t* tokens) {
   return out;
 }
 
-Sudoku sudoku_of(const SolveRequest& r, const int32_t* tokens) {
-  Sudoku answer = r.sudoku;
-  for (int i = 0; i < answer.count(); ++i) {
-    int digit = tokens[i] - 1;
-    answer.cells[i] = static_cast<uint8_t>(digit >= 1 && digit <= answer.size ? digit : 0);
-  }
-  return answer;
+// Told as `trm solve` tells them.
+PuzzleKind looks_like(const Json& puzzle) {
+  if (!puzzle.is_string()) return PuzzleKind::arc;
+  bool maze = puzzle.get_ref<const std::string&>().find_first_of("SG#") != std::string::npos;
+  return maze ? PuzzleKind::maze : PuzzleKind::sudoku;
 }
 
-Grid maze_of(const SolveRequest& r, const int32_t* tokens) {
-  Grid answer = r.grid;
-  for (size_t i = 0; i < answer.cells.size(); ++i) {
-    answer.cells[i] = static_cast<uint8_t>(std::clamp(tokens[i], 0, 255));
+size_t choose(const Json& json, const std::vector<PuzzleFacts>& models) {
+  auto kind = json.find("kind");
+  if (kind == json.end() && models.size() == 1) return 0;
+  std::string wanted =
+      kind != json.end() ? text(*kind, "kind") : to_string(looks_like(json.at("puzzle")));
+  std::string served;
+  for (size_t i = 0; i < models.size(); ++i) {
+    if (to_string(models[i].kind) == wanted) return i;
+    served += (i ? ", " : "") + std::string(to_string(models[i].kind));
   }
-  return answer;
+  refuse(kind != json.end()
+             ? fmt::format("\"kind\" {} is not served here: {}", printable(wanted), served)
+             : fmt::format("the puzzle looks like {}, and the models here take {}; \"kind\" says "
+                           "which is meant",
+                           wanted, served));
 }
 
 }  // namespace
 
 const char* to_string(PuzzleKind kind) {
-  switch (kind) {
-    case PuzzleKind::sudoku:
-      return "sudoku";
-    case PuzzleKind::maze:
-      return "maze";
-    case PuzzleKind::arc:
-      return "arc";
-  }
-  return "";
-}
-
-std::optional<PuzzleKind> puzzle_kind(int cells, int vocab) {
-  if (cells == kArcCells && vocab == kArcFirstColour + 10) return PuzzleKind::arc;
-  for (int size : {4, 6, 9}) {
-    if (cells == size * size && vocab == size + 2) return PuzzleKind::sudoku;
-  }
-  auto side = std::lround(std::sqrt(std::max(0, cells)));
-  if (vocab == static_cast<int>(kMazeCharacters.size()) + 1 && side > 1 && side * side == cells) {
-    return PuzzleKind::maze;
-  }
-  return std::nullopt;
+  const char* names[] = {"sudoku", "maze", "arc", "other"};
+  return names[static_cast<int>(kind)];
 }
 
 std::optional<int> usual_cells(int vocab) {
@@ -162,22 +150,18 @@ std::optional<int> usual_cells(int vocab) {
   return std::nullopt;
 }
 
-std::string example_puzzle(const PuzzleFacts& facts, uint64_t seed) {
-  int side = static_cast<int>(std::lround(std::sqrt(facts.cells)));
-  if (facts.kind == PuzzleKind::sudoku) return to_text(generate_sudoku(side, 0, seed, 0).question);
-  return to_text(generate_maze(side, std::max(2, side * 3 / 2), seed, 0).question);
-}
-
-SolveRequest parse_solve_request(const std::string& body, const PuzzleFacts& facts) {
+SolveRequest parse_solve_request(const std::string& body, const std::vector<PuzzleFacts>& models) {
   auto json = parse_json(body, "request");
   if (!json.is_object()) refuse("an object is expected: {\"puzzle\": …}");
+  if (!json.contains("puzzle")) refuse("\"puzzle\" is missing");
   SolveRequest r;
+  r.model = choose(json, models);
+  const auto& facts = models[r.model];
+  r.kind = facts.kind;
   r.steps = facts.steps;
-  bool has_puzzle = false;
   for (auto& [key, value] : json.items()) {
-    if (key == "puzzle") {
-      has_puzzle = true;
-    } else if (key == "steps") {
+    if (key == "puzzle" || key == "kind") continue;
+    if (key == "steps") {
       r.steps = integer(value, "steps", 1, facts.max_steps);
     } else if (key == "stream") {
       r.stream = boolean(value, "stream");
@@ -188,15 +172,15 @@ SolveRequest parse_solve_request(const std::string& body, const PuzzleFacts& fac
     } else if (key == "task" && facts.kind == PuzzleKind::arc) {
       auto found = std::find(facts.names.begin(), facts.names.end(), text(value, "task"));
       if (found == facts.names.end()) {
-        refuse(fmt::format("task {} is none that this model was trained on",
-                           printable(text(value, "task"))));
+        refuse(fmt::format(
+            "task {} is none that this model was trained on; without \"task\" it guesses",
+            printable(text(value, "task"))));
       }
       r.identifier = static_cast<int32_t>(found - facts.names.begin());
     } else {
       refuse(fmt::format("unknown key \"{}\"", printable(key)));
     }
   }
-  if (!has_puzzle) refuse("\"puzzle\" is missing");
   if (facts.identifiers > 0 && r.identifier >= facts.identifiers) {
     refuse(fmt::format("task number {} is beyond the model's {}", r.identifier, facts.identifiers));
   }
@@ -207,31 +191,25 @@ SolveRequest parse_solve_request(const std::string& body, const PuzzleFacts& fac
   return r;
 }
 
-nlohmann::json answer_json(const SolveRequest& request, PuzzleKind kind, const int32_t* tokens) {
-  if (kind == PuzzleKind::sudoku) return to_text(sudoku_of(request, tokens));
-  if (kind == PuzzleKind::maze) return to_text(maze_of(request, tokens));
+nlohmann::json answer_json(const SolveRequest& request, const int32_t* tokens) {
+  if (request.kind == PuzzleKind::sudoku) return to_text(answer_to(request.sudoku, tokens));
+  if (request.kind == PuzzleKind::maze) return to_text(answer_to(request.grid, tokens));
   return arc_rows(tokens);
 }
 
-nlohmann::json question_json(const SolveRequest& request, PuzzleKind kind) {
-  return kind == PuzzleKind::arc ? colour_rows(request.grid) : nlohmann::json(request.puzzle);
+nlohmann::json question_json(const SolveRequest& request) {
+  return request.kind == PuzzleKind::arc ? colour_rows(request.grid)
+                                         : nlohmann::json(request.puzzle);
 }
 
-std::string verdict(const SolveRequest& request, PuzzleKind kind, const int32_t* tokens) {
-  if (kind == PuzzleKind::sudoku) {
-    auto answer = sudoku_of(request, tokens);
-    if (!keeps_givens(request.sudoku, answer)) return "wrong: it changes a given";
-    if (is_solved(answer)) return "solved";
-    auto conflict = first_conflict(answer);
-    return "wrong: " + (conflict.empty() ? std::string("cells are left blank") : conflict);
+std::optional<Verdict> judge(const SolveRequest& request, const int32_t* tokens) {
+  if (request.kind == PuzzleKind::sudoku) {
+    return trm::judge(request.sudoku, answer_to(request.sudoku, tokens));
   }
-  if (kind == PuzzleKind::maze) {
-    if (!maze_distance(request.grid)) return "wrong: the goal cannot be reached";
-    return is_shortest_path(request.grid, maze_of(request, tokens))
-               ? "solved"
-               : "wrong: no shortest path from start to goal";
+  if (request.kind == PuzzleKind::maze) {
+    return trm::judge(request.grid, answer_to(request.grid, tokens));
   }
-  return "";
+  return std::nullopt;
 }
 
 bool host_allowed(std::string_view host, const std::vector<std::string>& also) {

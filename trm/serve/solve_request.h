@@ -12,13 +12,15 @@
 
 #include "trm/data/grid.h"
 #include "trm/data/sudoku.h"
+#include "trm/data/symmetry.h"
+#include "trm/data/verdict.h"
 
 namespace trm::serve {
 
-enum class PuzzleKind { sudoku, maze, arc };
+/// As the API names it.
 const char* to_string(PuzzleKind kind);
 
-/// What the model in use takes, in plain numbers.
+/// What a model takes, in plain numbers.
 struct PuzzleFacts {
   PuzzleKind kind = PuzzleKind::sudoku;
   int cells = 81, vocab = 11;
@@ -27,12 +29,12 @@ struct PuzzleFacts {
   std::vector<std::string> names;  // identifiers.json of an ARC model's data set, or empty
 };
 
-/// The puzzles that tokens of this vocabulary and length are; nullopt for anything else.
-std::optional<PuzzleKind> puzzle_kind(int cells, int vocab);
 /// Cells of a puzzle where the weights do not tell (attention), from the vocabulary.
 std::optional<int> usual_cells(int vocab);
 
 struct SolveRequest {
+  size_t model = 0;  // of those served
+  PuzzleKind kind = PuzzleKind::sudoku;
   std::vector<int32_t> tokens;  // (cells)
   int32_t identifier = 0;       // row of the puzzle embedding
   int steps = 0;
@@ -42,21 +44,19 @@ struct SolveRequest {
   Grid grid;
 };
 
-/// Reads {"puzzle": …, "steps": N, "stream": bool, "early_stop": bool, "task": name,
-/// "identifier": N}. Throws std::runtime_error or std::invalid_argument that says what is wrong
-/// with which key.
-SolveRequest parse_solve_request(const std::string& body, const PuzzleFacts& facts);
-
-/// A Sudoku with no given too many, or a maze with a long way, made from `seed`; not for ARC.
-std::string example_puzzle(const PuzzleFacts& facts, uint64_t seed);
+/// Reads {"puzzle": …, "kind": name, "steps": N, "stream": bool, "early_stop": bool, "task": name,
+/// "identifier": N} for one of `models`, at most one of a kind: the one of that kind, else the only
+/// one, else the one whose puzzles look like this. Throws std::runtime_error or
+/// std::invalid_argument that says what is wrong with which key.
+SolveRequest parse_solve_request(const std::string& body, const std::vector<PuzzleFacts>& models);
 
 /// The model's answer of `tokens` in the form of the request: 81 characters, lines of a maze, or
 /// rows of colours.
-nlohmann::json answer_json(const SolveRequest& request, PuzzleKind kind, const int32_t* tokens);
+nlohmann::json answer_json(const SolveRequest& request, const int32_t* tokens);
 /// The question in the same form.
-nlohmann::json question_json(const SolveRequest& request, PuzzleKind kind);
-/// "solved", or what is wrong with the answer. An ARC answer cannot be judged: "".
-std::string verdict(const SolveRequest& request, PuzzleKind kind, const int32_t* tokens);
+nlohmann::json question_json(const SolveRequest& request);
+/// By the puzzle's rules; nullopt for ARC, whose answers cannot be judged.
+std::optional<Verdict> judge(const SolveRequest& request, const int32_t* tokens);
 
 /// Whether a request with this Host header may be answered: names that resolve anywhere can be
 /// pointed at us by a web page (DNS rebinding), addresses and localhost cannot. `also` lists names
