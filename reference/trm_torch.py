@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""The Tiny Recursive Model in PyTorch, in our own words: the yardstick of benchmarks/, never a
-run-time need. Same mathematics as the reference (docs/architecture), written the way one writes
-PyTorch: nn.functional, autograd, torch.compile over the whole forward pass.
+"""The Tiny Recursive Model in PyTorch, in our own words: the yardstick of benchmarks/ and parity.py, never
+a run-time need. Same mathematics as the reference (docs/architecture), written the way one writes
+PyTorch: nn.functional, autograd, torch.compile over the whole forward pass. The other four models are
+in models_torch.py.
 
-  trm_torch.py check GOLDEN_DIR     compare with recorded values of the reference
   trm_torch.py serve CONFIG_JSON    read lines "train N" / "eval N" / "memory", answer with a line
                                     of JSON: [seconds, processor seconds] of each step (training
                                     step, or one evaluation step), or peak bytes
@@ -35,12 +35,18 @@ class Config:
     expansion: float = 4.0
     H_cycles: int = 3
     L_cycles: int = 6
+    H_layers: int = 0
     L_layers: int = 2
     mlp_t: bool = True
     pos_encodings: str = "none"
     rms_norm_eps: float = 1e-5
     rope_theta: float = 1e4
     halt_max_steps: int = 16
+    no_ACT_continue: bool = True
+    act_enabled: bool = True
+    act_inference: bool = False
+    arch: str = "trm"
+    loss_type: str = "stablemax_cross_entropy"
     forward_dtype: str = "bfloat16"
 
     @classmethod
@@ -49,7 +55,11 @@ class Config:
 
     @property
     def tokens(self):
-        return self.puzzle_emb_len + self.seq_len
+        return self.prefix + self.seq_len
+
+    @property
+    def prefix(self):
+        return self.puzzle_emb_len or -(-self.puzzle_emb_ndim // self.hidden_size)
 
     @property
     def dtype(self):
@@ -60,9 +70,14 @@ def inner_size(width, expansion):
     return -(-round(expansion * width * 2 / 3) // 256) * 256
 
 
+def wide(x):
+    """What the reference computes in float32, in float64 where everything is."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def rms(x, eps):
-    wide = x.float()
-    return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
+    precise = wide(x)
+    return (precise * torch.rsqrt(precise.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
 
 
 class Linear(nn.Module):
@@ -136,9 +151,9 @@ class Block(nn.Module):
 
 
 class Level(nn.Module):
-    def __init__(self, c):
+    def __init__(self, c, layers):
         super().__init__()
-        self.layers = nn.ModuleList(Block(c) for _ in range(c.L_layers))
+        self.layers = nn.ModuleList(Block(c) for _ in range(layers))
 
     def forward(self, h, injection, rotary):
         h = h + injection
@@ -163,6 +178,8 @@ class Table(nn.Module):
 class TRM(nn.Module):
     """Parameters carry the names of the reference's checkpoints, without `model.inner.`."""
 
+    latents = {"z_H": "H_init", "z_L": "L_init"}  # each with its start
+
     def __init__(self, c):
         super().__init__()
         self.c = c
@@ -173,9 +190,9 @@ class TRM(nn.Module):
             self.puzzle_emb = Table(c.num_puzzle_identifiers, c.puzzle_emb_ndim)
         if c.pos_encodings == "learned":
             self.embed_pos = Embedding(c.tokens, c.hidden_size)
-        self.L_level = Level(c)
-        self.register_buffer("H_init", torch.randn(c.hidden_size))
-        self.register_buffer("L_init", torch.randn(c.hidden_size))
+        self.make_levels(c)
+        for start in self.latents.values():
+            self.register_buffer(start, torch.randn(c.hidden_size))
         head_dim = c.hidden_size // c.num_heads
         frequency = c.rope_theta ** (-torch.arange(0, head_dim, 2) / head_dim)
         angle = torch.outer(torch.arange(c.tokens).float(), frequency)[:, None, :]
@@ -185,22 +202,32 @@ class TRM(nn.Module):
             self.q_head.weight.zero_()
             self.q_head.bias.fill_(-5)
 
+    def make_levels(self, c):
+        self.L_level = Level(c, c.L_layers)
+
+    @property
+    def rotary(self):
+        return (self.cos, self.sin) if self.c.pos_encodings == "rope" else None
+
     def embed(self, inputs, rows):
         c = self.c
         e = self.embed_tokens.embedding_weight.to(c.dtype)[inputs]
         if c.puzzle_emb_ndim:
-            rows = F.pad(rows, (0, c.puzzle_emb_len * c.hidden_size - rows.shape[-1]))
-            rows = rows.view(-1, c.puzzle_emb_len, c.hidden_size).to(c.dtype)
+            rows = F.pad(rows, (0, c.prefix * c.hidden_size - rows.shape[-1]))
+            rows = rows.view(-1, c.prefix, c.hidden_size).to(c.dtype)
             e = torch.cat([rows, e], 1)
         if c.pos_encodings == "learned":
             e = 0.707106781 * (e + self.embed_pos.embedding_weight.to(c.dtype))
         return math.sqrt(c.hidden_size) * e
 
     def recursion(self, z_H, z_L, x):
-        rotary = (self.cos, self.sin) if self.c.pos_encodings == "rope" else None
         for _ in range(self.c.L_cycles):
-            z_L = self.L_level(z_L, z_H + x, rotary)
-        return self.L_level(z_H, z_L, rotary), z_L
+            z_L = self.L_level(z_L, z_H + x, self.rotary)
+        return self.L_level(z_H, z_L, self.rotary), z_L
+
+    def read(self, z):
+        q = wide(self.q_head(z[:, 0]))
+        return self.lm_head(z)[:, self.c.prefix:], q[:, 0], q[:, 1]
 
     def forward(self, z_H, z_L, inputs, rows):
         x = self.embed(inputs, rows)
@@ -208,14 +235,12 @@ class TRM(nn.Module):
             for _ in range(self.c.H_cycles - 1):
                 z_H, z_L = self.recursion(z_H, z_L, x)
         z_H, z_L = self.recursion(z_H, z_L, x)
-        logits = self.lm_head(z_H)[:, self.c.tokens - self.c.seq_len:]
-        q = self.q_head(z_H[:, 0]).float()
-        return z_H.detach(), z_L.detach(), logits, q[:, 0], q[:, 1]
+        return z_H.detach(), z_L.detach(), *self.read(z_H)
 
 
 def stablemax_loss(logits, labels):
-    wide = logits.double()
-    s = torch.where(wide < 0, 1 / (1 - wide.clamp(max=0)), wide + 1)
+    v = logits.double()
+    s = torch.where(v < 0, 1 / (1 - v.clamp(max=0)), v + 1)
     log_p = torch.log(s / s.sum(-1, keepdim=True))
     valid = labels != IGNORE
     picked = log_p.gather(-1, labels.where(valid, 0).long()[..., None])[..., 0]
@@ -325,42 +350,8 @@ def serve(settings):
         print(json.dumps(seconds), flush=True)
 
 
-def check(folder, name):
-    from safetensors.torch import load_file
-    golden = load_file(f"{folder}/{name}.safetensors")
-    c = Config.of(json.load(open(f"{folder}/{name}.json"))["effective_config"]
-                  | {k: v for k, v in json.load(open(f"{folder}/{name}.json"))["config"].items()})
-    state = torch.load(f"{folder}/{name}.pt")
-    model = TRM(c)
-    wanted = {k.removeprefix("model.inner."): v for k, v in state.items()}
-    model.load_state_dict({k: v for k, v in wanted.items() if "local_" not in k}, strict=True)
-    batch = {k.split(".")[-1]: v for k, v in golden.items() if k.startswith("train.1.batch.")}
-    shape = (len(batch["inputs"]), c.tokens, c.hidden_size)
-    z = [getattr(model, n).to(c.dtype).expand(shape) for n in ("H_init", "L_init")]
-    rows = None
-    if c.puzzle_emb_ndim:
-        rows = model.puzzle_emb.weights[batch["puzzle_identifiers"].long()].requires_grad_()
-    z_H, _, logits, q_halt, _ = model(*z, batch["inputs"].long(), rows)
-    (total_loss(logits, q_halt, batch["labels"].long()) / shape[0]).backward()
-
-    def error(a, b):
-        return ((a - b).abs().max() / b.abs().max().clamp(min=1e-12)).item()
-
-    worst = {"z_H": error(z_H, golden["train.1.carry.z_H"]),
-             "logits": error(logits, golden["train.1.logits"]),
-             "q_halt": error(q_halt, golden["train.1.q_halt_logits"])}
-    worst["gradients"] = max(
-        error(p.grad, golden[f"train.1.grad.model.inner.{n}"])
-        for n, p in model.named_parameters())
-    print(name, {k: f"{v:.1e}" for k, v in worst.items()})
-    return max(worst.values()) < 1e-4
-
-
 if __name__ == "__main__":
     if len(sys.argv) == 3 and sys.argv[1] == "serve":
         serve(json.loads(sys.argv[2]))
-    elif len(sys.argv) == 3 and sys.argv[1] == "check":
-        names = ("trm_mlpt_none", "trm_att_rope", "trm_learned_pad", "trm_default_emb16")
-        sys.exit(not all([check(sys.argv[2], n) for n in names]))
     else:
         sys.exit(__doc__)

@@ -6,28 +6,23 @@
 // 2e-5 off a float64 run after one ACT step and 5e-2 after four. So besides the fixed tolerance
 // each array may differ by a few times what it moves when all weights move by one rounding
 // (relative 1e-7).
-#include "tests/golden.h"
-
 #include <map>
 
 #include <gtest/gtest.h>
 
-#include "trm/act.h"
+#include "tests/golden_run.h"
 
 namespace trm {
 namespace {
 
+using golden::Carries;
+using golden::evaluate;
 using golden::Golden;
-using Results = std::map<std::string, mx::array>;
-
-enum class Carries { reference, own };
+using golden::Results;
+using golden::train;
 
 constexpr double kJitter = 1e-7;
 constexpr double kJitterMargin = 8;
-
-Examples examples(const Golden& g, const std::string& prefix) {
-  return {g.at(prefix + ".inputs"), g.at(prefix + ".labels"), g.at(prefix + ".puzzle_identifiers")};
-}
 
 NamedArrays jittered(NamedArrays weights, uint64_t seed) {
   for (auto& [name, w] : weights) {
@@ -36,64 +31,6 @@ NamedArrays jittered(NamedArrays weights, uint64_t seed) {
     w = w * (mx::array(1.0f) + noise);
   }
   return weights;
-}
-
-void add(Results& results, const StepResult& step, const std::string& prefix, const Model& model) {
-  auto put = [&](const std::string& name, const mx::array& a) {
-    results.insert_or_assign(prefix + name, a);
-  };
-  put(".logits", step.answer.logits);
-  put(".preds", step.preds);
-  put(".q_halt_logits", step.answer.q_halt);
-  put(".q_continue_logits", step.answer.q_continue);
-  put(".halted", step.carry.halted);
-  put(".steps", step.carry.steps);
-  put(".loss", step.loss);
-  put(".metrics", step.metrics);
-  auto names = model.latent_names();
-  for (size_t i = 0; i < names.size(); ++i) put(".carry." + names[i], step.carry.z[i]);
-}
-
-// The reference's carry after step I, to start step I+1 from.
-Carry reference_carry(const Golden& g, Carry carry, const std::string& prefix, const Model& m) {
-  auto names = m.latent_names();
-  for (size_t i = 0; i < names.size(); ++i) carry.z[i] = g.at(prefix + ".carry." + names[i]);
-  return carry;
-}
-
-Results train(const Golden& g, const Model& m, Carries carries) {
-  Results results;
-  auto carry = initial_carry(m, examples(g, "train.1.batch"));
-  int B = g.at("train.1.batch.inputs").shape(0);
-  auto names = trainable_names(m);
-  for (int i = 1; i <= 5; ++i) {
-    auto prefix = "train." + std::to_string(i);
-    auto r = train_gradients(m, carry, examples(g, prefix + ".batch"), mx::random::key(0), B);
-    add(results, r.step, prefix, m);
-    for (size_t p = 0; i <= 2 && p < names.size(); ++p) {
-      results.insert_or_assign(prefix + ".grad." + names[p], r.weights[p]);
-    }
-    if (i <= 2 && r.puzzle_rows) {
-      results.insert_or_assign(prefix + ".grad.model.inner.puzzle_emb.local_weights",
-                               *r.puzzle_rows);
-    }
-    carry = carries == Carries::own ? r.step.carry : reference_carry(g, r.step.carry, prefix, m);
-  }
-  return results;
-}
-
-Results evaluate(const Golden& g, const Model& m) {
-  Results results;
-  auto batch = examples(g, "eval.batch");
-  auto carry = initial_carry(m, batch);
-  int steps = static_cast<int>(g.json["eval_steps"].size());
-  for (int i = 1; i <= steps; ++i) {
-    auto r = evaluate_step(m, carry, batch);
-    add(results, r, "eval." + std::to_string(i), m);
-    if (i == steps) add(results, r, "eval.final", m);
-    carry = r.carry;
-  }
-  return results;
 }
 
 double largest_difference(const mx::array& a, const mx::array& b) {
@@ -195,20 +132,20 @@ TEST_P(ModelGolden, ComparisonFailsOnATransposedWeight) {
       array = mx::reshape(mx::transpose(array), array.shape());
     }
   }
-  auto batch = examples(g_, "train.1.batch");
+  auto batch = golden::examples(g_, "train.1.batch");
   auto m = model(weights);
   auto step = evaluate_step(m, initial_carry(m, batch), batch);
   EXPECT_NE(golden::difference(step.answer.logits, g_.at("train.1.logits"), golden::kForward), "");
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ModelGolden,
-                         testing::Values("twin_mlp_t", "twin_attention", "twin_learned",
-                                         "trm_att_rope", "trm_mlpt_none", "trm_noemb", "trm_odd",
-                                         "trm_learned_pad", "trm_default_emb16", "trm_inter512",
-                                         "trm_continue_patched", "trm_softmax_patched",
-                                         "trm_singlez", "trm_hier6", "hrm", "hrm_mlpt_learned",
-                                         "transformers_baseline"),
-                         [](auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(
+    All, ModelGolden,
+    testing::Values("twin_mlp_t", "twin_attention", "twin_learned", "twin_continue", "twin_singlez",
+                    "twin_hier6", "twin_hrm", "twin_baseline", "trm_att_rope", "trm_mlpt_none",
+                    "trm_noemb", "trm_odd", "trm_learned_pad", "trm_default_emb16", "trm_inter512",
+                    "trm_continue_patched", "trm_softmax_patched", "trm_singlez", "trm_hier6",
+                    "hrm", "hrm_mlpt_learned", "transformers_baseline"),
+    [](auto& info) { return std::string(info.param); });
 
 }  // namespace
 }  // namespace trm
