@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Eight clients on a `trm serve` for ten minutes: whole answers, streams, streams dropped half-way, and garbage.
 
-  soak.py TRM CHECKPOINT --csv PUZZLES [--seconds 600] [--clients 8] [--compare] [--json FILE]
+  soak.py TRM CHECKPOINT --csv PUZZLES [--seconds 600] [--clients 8] [--json FILE]
+  soak.py TRM CHECKPOINT --csv PUZZLES --compare [--rounds 3] [--clients 8] [--steps 16]
 
-Ends with 1 when the server dies, answers a client with another's puzzle, or keeps memory. --compare sets the puzzles a
-second it answers against `trm eval` on as many puzzles at a time, in turns: for a quiet machine.
+Ends with 1 when the server dies, answers a client with another's puzzle, or keeps memory. --compare instead sets the
+time in which all clients have their answers, each to one puzzle and all asked at once, against `trm eval` on the same
+puzzles as one batch, in turns: for a quiet machine.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -156,26 +159,57 @@ def quantile(values, q):
     return sorted(values)[min(len(values) - 1, int(q * len(values)))] if values else 0.0
 
 
-def throughput_alone(port, puzzles, clients, seconds):
-    """Puzzles a second with `clients` that only solve."""
-    end, done = time.time() + seconds, []
+def ask_at_once(port, puzzles, steps):
+    """Asks all puzzles together, every other one as a stream: seconds until all are answered, and of each."""
+    took = {"json": [], "stream": []}
 
-    def work(mine):
-        while time.time() < end:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-            connection.request("POST", "/api/solve", json.dumps({"puzzle": random.choice(mine)}),
-                               {"Content-Type": "application/json"})
-            if connection.getresponse().read():
-                done.append(time.time())
-            connection.close()
+    def ask(puzzle, kind):
+        start = time.time()
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=180)
+        body = {"puzzle": puzzle, "steps": steps, "stream": kind == "stream"}
+        connection.request("POST", "/api/solve", json.dumps(body), {"Content-Type": "application/json"})
+        text = connection.getresponse().read().decode()
+        if '"steps_taken":' not in text:
+            raise RuntimeError("no answer: " + text[-200:])
+        took[kind].append(time.time() - start)
+        connection.close()
 
-    threads = [threading.Thread(target=work, args=(puzzles,)) for _ in range(clients)]
+    threads = [threading.Thread(target=ask, args=(p, "stream" if i % 2 else "json")) for i, p in enumerate(puzzles)]
     start = time.time()
     for t in threads:
         t.start()
     for t in threads:
         t.join()
-    return len(done) / (time.time() - start)
+    if sum(len(v) for v in took.values()) != len(puzzles):
+        raise RuntimeError("a request was not answered")
+    return time.time() - start, took
+
+
+def compare(o, port, puzzles):
+    rounds = []
+    ask_at_once(port, puzzles, 1)  # buffers and pages as eval's own first step finds them
+    for _ in range(o.rounds):
+        seconds, took = ask_at_once(port, puzzles, o.steps)
+        with tempfile.NamedTemporaryFile() as result:
+            subprocess.run([o.trm, "eval", o.checkpoint, "--csv", o.csv, "--limit", str(len(puzzles)), "--batch-size",
+                            str(len(puzzles)), "--steps", str(o.steps), "--json", result.name], stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL, check=True)
+            with open(result.name) as f:
+                rounds.append((seconds, json.load(f)["seconds"], took))
+    median = statistics.median
+    return {"puzzles at once": len(puzzles), "steps": o.steps, "rounds": o.rounds,
+            "seconds for all": {"serve": median(r[0] for r in rounds), "eval": median(r[1] for r in rounds)},
+            "puzzles a second": {"serve": median(len(puzzles) / r[0] for r in rounds),
+                                 "eval": median(len(puzzles) / r[1] for r in rounds)},
+            "throughput, serve to eval": median(r[1] / r[0] for r in rounds),
+            "latency, serve to eval": {k: median(median(r[2][k]) / r[1] for r in rounds) for k in ("json", "stream")
+                                       if rounds[0][2][k]}}
+
+
+def start_server(o):
+    server = subprocess.Popen([o.trm, "serve", "--checkpoint", o.checkpoint, "--port", "0", "--timeout", str(o.timeout)],
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return server, int(re.search(r":(\d+)/", server.stdout.readline()).group(1))
 
 
 def main():
@@ -186,17 +220,27 @@ def main():
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--compare", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--timeout", type=float, default=60)
     parser.add_argument("--json")
     o = parser.parse_args()
     with open(o.csv) as f:
         puzzles = [row["question"].replace("0", ".") for row, _ in zip(csv.DictReader(f), range(24))]
-    solved = subprocess.run([o.trm, "solve", "--checkpoint", o.checkpoint, "--line"], input="\n".join(puzzles) + "\n",
-                            capture_output=True, text=True, check=True).stdout.split()
+    if len(puzzles) < o.clients:
+        parser.error(f"{o.csv} has {len(puzzles)} puzzles, {o.clients} are needed")
+    if o.compare:
+        server, port = start_server(o)
+        try:
+            print(json.dumps(compare(o, port, puzzles[:o.clients]), indent=2))
+        finally:
+            server.terminate()
+        return server.wait(30)
+    solved = subprocess.run([o.trm, "solve", "--checkpoint", o.checkpoint, "--line", "--views", "1"],
+                            input="\n".join(puzzles) + "\n", capture_output=True, text=True, check=True).stdout.split()
     answers = dict(zip(puzzles, solved))
 
-    server = subprocess.Popen([o.trm, "serve", "--checkpoint", o.checkpoint, "--port", "0"], stdout=subprocess.PIPE,
-                              stderr=subprocess.DEVNULL, text=True)
-    port = int(re.search(r":(\d+)/", server.stdout.readline()).group(1))
+    server, port = start_server(o)
     tally, end = Tally(), time.time() + o.seconds
     clients = [Client(n, port, puzzles, answers, tally, end) for n in range(o.clients)]
     for c in clients:
@@ -230,16 +274,6 @@ def main():
         result["memory_MiB"] = {"second quarter": early, "last quarter": late, "most": max(rss)}
         if late > 1.15 * early + 16:
             result["faults"].append(f"memory grew from {early:.0f} to {late:.0f} MiB")
-        if o.compare:
-            seconds, pairs = min(20, o.seconds), []
-            for _ in range(3):
-                over_http = throughput_alone(port, puzzles, o.clients, seconds)
-                out = subprocess.run([o.trm, "eval", o.checkpoint, "--csv", o.csv, "--limit", str(2 * o.clients),
-                                      "--batch-size", str(o.clients)], capture_output=True, text=True, check=True).stdout
-                pairs.append((over_http, float(re.search(r"\(([\d.]+) puzzles/s\)", out).group(1))))
-            result["puzzles_a_second"] = {"serve": statistics.median(p[0] for p in pairs),
-                                          "eval": statistics.median(p[1] for p in pairs),
-                                          "ratio": statistics.median(p[0] / p[1] for p in pairs)}
         server.terminate()
         if server.wait(30) != 0:
             result["faults"].append(f"the server ended with {server.returncode}")

@@ -61,6 +61,7 @@ _trm() {{
   case $path in
 {}  esac
   COMPREPLY=($(compgen -W "$words" -- "$current"))
+  local IFS=$'\n'  # names of files may hold spaces
   [[ $current != -* ]] && COMPREPLY+=($(compgen -f -- "$current"))
 }}
 complete -o filenames -F _trm trm
