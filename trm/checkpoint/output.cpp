@@ -133,6 +133,7 @@ void write_blocks(AtomicFile& file, std::vector<Block>& blocks, bool with_crc,
         if (direct)
           for (; done % AtomicFile::kDirect != 0; ++done) buffer[done] = std::byte{0};
         file.write_at(span.at + begin, buffer + begin, done - begin);
+        if (!direct) file.start_flush(span.at + begin, done - begin);
       }
     } catch (...) {
       std::lock_guard lock(error_lock);

@@ -224,20 +224,14 @@ void check_crcs(const std::filesystem::path& path, const Limits& limits,
   }
 }
 
-/// A large output was written around the system's cache, and is read so.
-Source open_output(const std::filesystem::path& path, const ConvertOptions& options) {
-  return std::filesystem::file_size(path) >= options.write.direct_from ? open_file_uncached(path)
-                                                                       : open_file(path);
-}
-
 }  // namespace
 
 VerifyReport verify_conversion(const std::filesystem::path& input,
                                const std::filesystem::path& output, const ConvertOptions& options) {
   Conversion plan = plan_conversion(input, options);
-  SourceFile written = output.extension() == ".json" ? read_shards(output, {})
-                                                     : open_source(open_output(output, options),
-                                                                   {".", options.source.limits});
+  SourceFile written = output.extension() == ".json"
+                           ? read_shards(output, {})
+                           : open_source(open_file(output), {".", options.source.limits});
   VerifyReport report;
   report.source_keys = plan.tensors.size();
   report.output_keys = written.weights.tensors.size();

@@ -84,6 +84,13 @@ void AtomicFile::end_direct(size_t bytes) {
 #endif
 }
 
+void AtomicFile::start_flush(size_t offset, size_t bytes) {
+#ifdef __linux__
+  sync_file_range(fd_, static_cast<off_t>(offset), static_cast<off_t>(bytes),
+                  SYNC_FILE_RANGE_WRITE);
+#endif
+}
+
 void AtomicFile::commit(bool flush) {
   if (flush && fsync(fd_) != 0) fail("cannot flush", path_);
   int fd = fd_;

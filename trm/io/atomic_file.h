@@ -29,6 +29,9 @@ class AtomicFile {
   /// Ordinary writes again; cuts the file to `bytes`.
   void end_direct(size_t bytes);
   static constexpr size_t kDirect = 4096;
+  /// Lets the system put what was written there on the disk already, while more is made: the flush
+  /// of commit() then waits for little.
+  void start_flush(size_t offset, size_t bytes);
   /// `flush` false leaves the writing to the system: whole after a crash of the program, not
   /// certainly after one of the machine. For large files that can be made again.
   void commit(bool flush = true);
