@@ -167,7 +167,6 @@ void set_options(Arguments& a) {
     o.metadata[text.substr(0, at)] =
         file ? read_text_file(text.substr(at + 2), kMostMetadata) : text.substr(at + 1);
   }
-  if (a.verify) o.write.direct_from = UINT64_MAX;  // it is read again at once
   if (!a.dtype.empty()) o.dtypes.floats = dtype_of_name(a.dtype);
   o.shard_bytes = static_cast<uint64_t>(a.shard_megabytes * (1 << 20));
 }

@@ -224,14 +224,20 @@ void check_crcs(const std::filesystem::path& path, const Limits& limits,
   }
 }
 
+/// A large output was written around the system's cache, and is read so.
+Source open_output(const std::filesystem::path& path, const ConvertOptions& options) {
+  return std::filesystem::file_size(path) >= options.write.direct_from ? open_file_uncached(path)
+                                                                       : open_file(path);
+}
+
 }  // namespace
 
 VerifyReport verify_conversion(const std::filesystem::path& input,
                                const std::filesystem::path& output, const ConvertOptions& options) {
   Conversion plan = plan_conversion(input, options);
-  SourceFile written = output.extension() == ".json"
-                           ? read_shards(output, {})
-                           : open_source(open_file(output), {".", options.source.limits});
+  SourceFile written = output.extension() == ".json" ? read_shards(output, {})
+                                                     : open_source(open_output(output, options),
+                                                                   {".", options.source.limits});
   VerifyReport report;
   report.source_keys = plan.tensors.size();
   report.output_keys = written.weights.tensors.size();
@@ -302,9 +308,8 @@ VerifyReport verify_conversion(const std::filesystem::path& input,
     }
   };
   {
-    size_t threads = options.write.threads
-                         ? options.write.threads
-                         : std::clamp(std::thread::hardware_concurrency(), 1u, 4u);
+    // More than there are processors: some wait for the disk while the others compare.
+    size_t threads = options.write.threads ? options.write.threads : 4;
     std::vector<std::jthread> helpers;
     for (size_t i = 1; i < std::min(threads, chunks.size()); ++i) helpers.emplace_back(work);
     work();

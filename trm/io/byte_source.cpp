@@ -1,12 +1,17 @@
 #include "trm/io/byte_source.h"
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <linux/magic.h>
+#include <sys/statfs.h>
+#endif
 
 #include "trm/io/text.h"
 
@@ -59,6 +64,46 @@ class FileSource : public ByteSource {
   uint64_t size_ = 0;
 };
 
+#ifdef __linux__
+/// Large reads go through an aligned buffer of the calling thread.
+class UncachedSource : public ByteSource {
+ public:
+  UncachedSource(const std::filesystem::path& path, Source cached)
+      : cached_(std::move(cached)), fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT)) {}
+  ~UncachedSource() override {
+    if (fd_ >= 0) close(fd_);
+  }
+  bool works() const {
+    struct statfs system {};
+    return fd_ >= 0 && fstatfs(fd_, &system) == 0 && system.f_type != TMPFS_MAGIC;
+  }
+  uint64_t size() const override { return cached_->size(); }
+  void read(uint64_t offset, void* out, size_t bytes) const override {
+    if (bytes < (64 << 10) || !read_around(offset, out, bytes)) cached_->read(offset, out, bytes);
+  }
+
+ private:
+  static constexpr uint64_t kAlign = 4096, kMost = 4 << 20;
+
+  /// False where the system refuses or the file ends: then the ordinary way does it or says why.
+  bool read_around(uint64_t offset, void* out, size_t bytes) const {
+    uint64_t begin = offset / kAlign * kAlign;
+    uint64_t span = (offset + bytes - begin + kAlign - 1) / kAlign * kAlign;
+    if (span > kMost) return false;
+    static thread_local std::unique_ptr<std::byte, void (*)(void*)> buffer(
+        static_cast<std::byte*>(std::aligned_alloc(kAlign, kMost)), std::free);
+    if (!buffer) return false;
+    ssize_t got = pread(fd_, buffer.get(), span, static_cast<off_t>(begin));
+    if (got < 0 || static_cast<uint64_t>(got) < offset - begin + bytes) return false;
+    memcpy(out, buffer.get() + (offset - begin), bytes);
+    return true;
+  }
+
+  Source cached_;
+  int fd_;
+};
+#endif
+
 class MemorySource : public ByteSource {
  public:
   explicit MemorySource(std::vector<std::byte> bytes) : bytes_(std::move(bytes)) {}
@@ -77,6 +122,15 @@ class MemorySource : public ByteSource {
 }  // namespace
 
 Source open_file(const std::filesystem::path& path) { return std::make_shared<FileSource>(path); }
+
+Source open_file_uncached(const std::filesystem::path& path) {
+  Source cached = open_file(path);
+#ifdef __linux__
+  auto around = std::make_shared<UncachedSource>(path, cached);
+  if (around->works()) return around;
+#endif
+  return cached;
+}
 
 Source memory_source(std::vector<std::byte> bytes) {
   return std::make_shared<MemorySource>(std::move(bytes));

@@ -26,6 +26,10 @@ using Source = std::shared_ptr<const ByteSource>;
 /// Throws std::runtime_error for a missing, unreadable or non-regular file.
 Source open_file(const std::filesystem::path& path);
 
+/// The same, going around the system's cache where that can be: for reading a large file once that
+/// was just written so. Several threads keep the disk busy.
+Source open_file_uncached(const std::filesystem::path& path);
+
 /// Bytes in memory.
 Source memory_source(std::vector<std::byte> bytes);
 
