@@ -23,9 +23,10 @@ DType target_dtype(const Tensor& t, const DTypePolicy& policy) {
 namespace {
 
 /// (integer - zero point) * scale, rounded as torch's dequantize rounds: the product is float32 for
-/// one scale and for float zero points, float64 for a scale a channel.
+/// one scale and for float zero points, float64 for a scale a channel. A damaged zero point may be
+/// any integer, so differences are taken in float64, which is exact for all that make sense.
 void dequantize(const Tensor& t, const std::byte* in, uint64_t first, uint64_t n, float* out) {
-  auto integer = [&](uint64_t i) -> int32_t {
+  auto integer = [&](uint64_t i) -> double {
     if (t.dtype == DType::qint8) return static_cast<int8_t>(in[i]);
     if (t.dtype == DType::quint8) return static_cast<uint8_t>(in[i]);
     int32_t value;
@@ -36,8 +37,8 @@ void dequantize(const Tensor& t, const std::byte* in, uint64_t first, uint64_t n
   if (!q) fail("[torch] damaged: a quantized tensor without scales");
   if (!q->scales) {
     auto scale = static_cast<float>(q->scale);
-    for (uint64_t i = 0; i < n; ++i)
-      out[i] = static_cast<float>(integer(i) - q->zero_point) * scale;
+    auto zero = static_cast<double>(q->zero_point);
+    for (uint64_t i = 0; i < n; ++i) out[i] = static_cast<float>(integer(i) - zero) * scale;
     return;
   }
   uint64_t channels = t.shape[q->axis], inner = 1;
@@ -61,11 +62,9 @@ void dequantize(const Tensor& t, const std::byte* in, uint64_t first, uint64_t n
     uint64_t run = std::min(n - i, inner - (first + i) % inner);
     double scale = parameter(*q->scales, channel), zero = parameter(*q->zero_points, channel);
     for (uint64_t k = i; k < i + run; ++k) {
-      out[k] = float_zero
-                   ? (static_cast<float>(integer(k)) - static_cast<float>(zero)) *
-                         static_cast<float>(scale)
-                   : static_cast<float>(
-                         static_cast<double>(integer(k) - static_cast<int64_t>(zero)) * scale);
+      out[k] = float_zero ? (static_cast<float>(integer(k)) - static_cast<float>(zero)) *
+                                static_cast<float>(scale)
+                          : static_cast<float>((integer(k) - zero) * scale);
     }
     i += run;
   }
