@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Eight clients on a `trm serve` for ten minutes: whole answers, streams, streams dropped half-way, and garbage.
 
-  soak.py TRM CHECKPOINT --csv PUZZLES [--seconds 600] [--clients 8] [--json FILE]
+  soak.py TRM CHECKPOINT --csv PUZZLES [--maze CHECKPOINT] [--seconds 600] [--clients 8] [--json FILE]
   soak.py TRM CHECKPOINT --csv PUZZLES --compare [--rounds 3] [--clients 8] [--steps 16]
 
-Ends with 1 when the server dies, answers a client with another's puzzle, or keeps memory. --compare instead sets the
+Ends with 1 when the server dies, answers a client with another's puzzle, or keeps memory. With --maze a second model
+is served and asked, too. --compare instead sets the
 time in which all clients have their answers, each to one puzzle and all asked at once, against `trm eval` on the same
 puzzles as one batch, in turns: for a quiet machine.
 """
@@ -42,14 +43,15 @@ class Tally:
 
 
 class Client(threading.Thread):
-    def __init__(self, number, port, puzzles, answers, tally, end):
+    def __init__(self, number, port, puzzles, answers, mazes, tally, end):
         super().__init__(daemon=True)
-        self.random = random.Random(number)
+        self.random, self.mazes = random.Random(number), mazes
         self.port, self.puzzles, self.answers, self.tally, self.end = port, puzzles, answers, tally, end
 
     def run(self):
         while time.time() < self.end:
-            kind = self.random.choices(("json", "stream", "drop", "garbage"), (50, 30, 12, 8))[0]
+            kind = self.random.choices(("json", "stream", "drop", "garbage", "maze"),
+                                       (50, 30, 12, 8, 15 if self.mazes else 0))[0]
             try:
                 getattr(self, kind)()
             except (OSError, http.client.HTTPException) as e:
@@ -107,6 +109,18 @@ class Client(threading.Thread):
                 steps = text.count("\nevent: step\n")
                 if steps != 16:
                     self.tally.fault(f"{steps} steps")
+        connection.close()
+
+    def maze(self):
+        puzzle = self.random.choice(self.mazes)
+        connection, response = self.post({"puzzle": puzzle})
+        if response.status != 200:
+            self.refused(response)
+        else:
+            answer = json.loads(response.read())
+            if answer["kind"] != "maze" or answer["puzzle"] != puzzle or len(answer["answer"]) != len(puzzle):
+                self.tally.fault(f"an answer for somebody else: asked a maze, got {answer['kind']}")
+            self.tally.count("mazes answered")
         connection.close()
 
     def drop(self):
@@ -207,7 +221,8 @@ def compare(o, port, puzzles):
 
 
 def start_server(o):
-    server = subprocess.Popen([o.trm, "serve", "--checkpoint", o.checkpoint, "--port", "0", "--timeout", str(o.timeout)],
+    models = [word for file in (o.checkpoint, o.maze) if file for word in ("--checkpoint", file)]
+    server = subprocess.Popen([o.trm, "serve", *models, "--port", "0", "--timeout", str(o.timeout)],
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     return server, int(re.search(r":(\d+)/", server.stdout.readline()).group(1))
 
@@ -219,6 +234,7 @@ def main():
     parser.add_argument("--csv", required=True)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--maze", help="checkpoint of a maze model")
     parser.add_argument("--compare", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=16)
@@ -241,8 +257,9 @@ def main():
     answers = dict(zip(puzzles, solved))
 
     server, port = start_server(o)
+    mazes = [p["puzzle"] for p in get(port, "/api/puzzles?kind=maze")["puzzles"]] if o.maze else []
     tally, end = Tally(), time.time() + o.seconds
-    clients = [Client(n, port, puzzles, answers, tally, end) for n in range(o.clients)]
+    clients = [Client(n, port, puzzles, answers, mazes, tally, end) for n in range(o.clients)]
     for c in clients:
         c.start()
     rss = []

@@ -120,6 +120,7 @@ class Browser:
         self.wait(f"document.readyState === 'complete' && location.href.startsWith({json.dumps(url)})")
 
     def size(self, width, height, mobile=False):
+        self.call("Emulation.setTouchEmulationEnabled", enabled=mobile)
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height,
                   deviceScaleFactor=2 if mobile else 1, mobile=mobile)
 
@@ -133,10 +134,18 @@ class Browser:
             self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=number,
                       **({"text": text} if text and kind == "keyDown" else {}))
 
+    def middle(self, selector):
+        return self.run(f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+                        "e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect();"
+                        "return [b.x + b.width / 2, b.y + b.height / 2]; })()")
+
+    def tap(self, selector):
+        x, y = self.middle(selector)
+        self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
     def click(self, selector):
-        box = self.run(f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
-                       "e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect();"
-                       "return [b.x + b.width / 2, b.y + b.height / 2]; })()")
+        box = self.middle(selector)
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
 

@@ -187,6 +187,12 @@ def fits_a_phone(page, puzzle):
         "b.getBoundingClientRect().height < 28).map(b => b.textContent)")
     check(not small, f"too small to touch: {small}")
     page.shot("phone")
+    page.browser.tap("#clear")  # and now by touch alone
+    page.browser.tap(".cell:nth-child(2)")
+    page.browser.tap("#pad button:nth-child(3)")
+    page.browser.wait("document.querySelectorAll('.cell')[1].textContent === '3'")
+    page.browser.tap("#solve")
+    page.browser.wait("document.querySelectorAll('#table tr').length === 2 && !document.body.hasAttribute('data-busy')")
     page.browser.size(1200, 900)
 
 
