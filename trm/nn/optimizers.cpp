@@ -12,17 +12,21 @@ mx::array scalar(double value) { return mx::array(static_cast<float>(value)); }
 }  // namespace
 
 void adam_atan2(Arrays& p, const Arrays& g, Arrays& m, Arrays& v, int64_t t, double lr,
-                const AdamATan2Options& o) {
-  auto decay = scalar(1.0 - lr * o.weight_decay);
-  auto step_size = scalar(lr / (1.0 - std::pow(o.beta1, static_cast<double>(t))));
-  auto inv_sqrt_bias2 = scalar(1.0 / std::sqrt(1.0 - std::pow(o.beta2, static_cast<double>(t))));
+                const AdamATan2Options& o, Arrays* average, double rate) {
+  ops::AdamScalars scalars{scalar(1.0 - lr * o.weight_decay),
+                           scalar(lr / (1.0 - std::pow(o.beta1, static_cast<double>(t)))),
+                           scalar(1.0 / std::sqrt(1.0 - std::pow(o.beta2, static_cast<double>(t)))),
+                           static_cast<float>(1.0 - o.beta1),
+                           static_cast<float>(1.0 - o.beta2),
+                           static_cast<float>(rate),
+                           static_cast<float>(1.0 - rate)};
   for (size_t i = 0; i < p.size(); ++i) {
-    auto next =
-        ops::adam_atan2(p[i], g[i], m[i], v[i], decay, step_size, inv_sqrt_bias2,
-                        static_cast<float>(1.0 - o.beta1), static_cast<float>(1.0 - o.beta2));
+    auto before = average ? std::optional((*average)[i]) : std::nullopt;
+    auto next = ops::adam_atan2(p[i], g[i], m[i], v[i], before, scalars);
     p[i] = next[0];
     m[i] = next[1];
     v[i] = next[2];
+    if (average) (*average)[i] = next[3];
   }
 }
 

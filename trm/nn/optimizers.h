@@ -9,9 +9,10 @@ struct AdamATan2Options {
 };
 
 /// AdamATan2 (adam-atan2 0.0.1 and 0.0.3: no epsilon, the first correction outside the atan2) over
-/// a list of parameters. `t` counts updates from 1. Replaces p, m and v; all float32.
+/// a list of parameters. `t` counts updates from 1. Replaces p, m and v; all float32. `average`
+/// (null, or one array for each parameter) becomes rate*average + (1-rate)*p.
 void adam_atan2(Arrays& p, const Arrays& g, Arrays& m, Arrays& v, int64_t t, double lr,
-                const AdamATan2Options& options);
+                const AdamATan2Options& options, Arrays* average = nullptr, double rate = 0);
 
 struct MuonOptions {
   double lr = 0.02, momentum = 0.95, weight_decay = 0.0;

@@ -72,10 +72,9 @@ mx::array softmax_cross_entropy(const mx::array& logits, const mx::array& labels
 }
 
 Arrays adam_atan2(const mx::array& p, const mx::array& g, const mx::array& m, const mx::array& v,
-                  const mx::array& decay, const mx::array& step_size,
-                  const mx::array& inv_sqrt_bias2, float one_minus_beta1, float one_minus_beta2) {
-  return reference::adam_atan2(p, g, m, v, decay, step_size, inv_sqrt_bias2, one_minus_beta1,
-                               one_minus_beta2);
+                  const std::optional<mx::array>& average, const AdamScalars& scalars) {
+  if (fused_enabled() && cpu::takes(p)) return cpu::adam_atan2(p, g, m, v, average, scalars);
+  return reference::adam_atan2(p, g, m, v, average, scalars);
 }
 
 }  // namespace trm::ops

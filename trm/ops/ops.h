@@ -10,6 +10,8 @@
 // eps), without gain, computed in float32.
 #pragma once
 
+#include <optional>
+
 #include "trm/mlx.h"
 
 namespace trm::ops {
@@ -81,12 +83,17 @@ mx::array softmax_cross_entropy(const mx::array& logits, const mx::array& labels
 /// One AdamATan2 step on one parameter: p *= 1-lr*wd; m, v = moving averages of g, g^2;
 /// p -= lr/(1-b1^t) * atan2(m, sqrt(v)/sqrt(1-b2^t)). All float32; the scalars are 0-d float32
 /// arrays so that a compiled or captured step can change them; 1-b1, 1-b2 come rounded once from
-/// double. Returns {p, m, v}.
+/// double. `average` (empty, or one array): an average of the parameter, which becomes rate*average
+/// + (1-rate)*p of the new p. Returns {p, m, v}, and the average.
+struct AdamScalars {
+  mx::array decay;           // 1 - lr*wd
+  mx::array step_size;       // lr / (1 - b1^t)
+  mx::array inv_sqrt_bias2;  // 1 / sqrt(1 - b2^t)
+  float one_minus_beta1, one_minus_beta2;
+  float rate, one_minus_rate;
+};
 Arrays adam_atan2(const mx::array& p, const mx::array& g, const mx::array& m, const mx::array& v,
-                  const mx::array& decay,           // 1 - lr*wd
-                  const mx::array& step_size,       // lr / (1 - b1^t)
-                  const mx::array& inv_sqrt_bias2,  // 1 / sqrt(1 - b2^t)
-                  float one_minus_beta1, float one_minus_beta2);
+                  const std::optional<mx::array>& average, const AdamScalars& scalars);
 
 /// False when TRM_OPS=reference asks for the plain compositions only. Read once.
 bool fused_enabled();
@@ -107,6 +114,5 @@ mx::array stablemax_cross_entropy(const mx::array& logits, const mx::array& labe
 mx::array softmax_cross_entropy(const mx::array& logits, const mx::array& labels, int ignore,
                                 float smoothing = 0);
 Arrays adam_atan2(const mx::array& p, const mx::array& g, const mx::array& m, const mx::array& v,
-                  const mx::array& decay, const mx::array& step_size,
-                  const mx::array& inv_sqrt_bias2, float one_minus_beta1, float one_minus_beta2);
+                  const std::optional<mx::array>& average, const AdamScalars& scalars);
 }  // namespace trm::ops::reference

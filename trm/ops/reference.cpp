@@ -114,12 +114,14 @@ mx::array softmax_cross_entropy(const mx::array& logits, const mx::array& labels
 }
 
 Arrays adam_atan2(const mx::array& p, const mx::array& g, const mx::array& m, const mx::array& v,
-                  const mx::array& decay, const mx::array& step_size,
-                  const mx::array& inv_sqrt_bias2, float one_minus_beta1, float one_minus_beta2) {
-  auto m_next = m + mx::array(one_minus_beta1) * (g - m);
-  auto v_next = v + mx::array(one_minus_beta2) * (mx::square(g) - v);
-  auto update = mx::arctan2(m_next, mx::sqrt(v_next) * inv_sqrt_bias2);
-  return {p * decay - step_size * update, m_next, v_next};
+                  const std::optional<mx::array>& average, const AdamScalars& s) {
+  auto m_next = m + mx::array(s.one_minus_beta1) * (g - m);
+  auto v_next = v + mx::array(s.one_minus_beta2) * (mx::square(g) - v);
+  auto update = mx::arctan2(m_next, mx::sqrt(v_next) * s.inv_sqrt_bias2);
+  auto p_next = p * s.decay - s.step_size * update;
+  Arrays out{p_next, m_next, v_next};
+  if (average) out.push_back(mx::array(s.one_minus_rate) * p_next + mx::array(s.rate) * *average);
+  return out;
 }
 
 }  // namespace reference

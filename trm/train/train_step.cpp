@@ -108,18 +108,21 @@ void finish_train_step(TrainState& state, const Arrays& gradients,
       return out;
     };
     auto p = chosen(weights), m = chosen(state.m), v = chosen(state.v);
-    if (by_muon) {
-      if (h.muon) muon(p, chosen(gradients), m, rate(h.muon->lr), *h.muon);
-    } else {
-      adam_atan2(p, chosen(gradients), m, v, state.step, rate(h.lr), h.adam);
+    auto average = state.ema ? chosen(*state.ema) : Arrays{};
+    if (!by_muon) {
+      adam_atan2(p, chosen(gradients), m, v, state.step, rate(h.lr), h.adam,
+                 state.ema ? &average : nullptr, h.ema_rate);
+    } else if (h.muon) {
+      muon(p, chosen(gradients), m, rate(h.muon->lr), *h.muon);
+      ema_update(average, p, h.ema_rate);
     }
     for (size_t i = 0, at = 0; i < weights.size(); ++i) {
       if (matrices[i] != by_muon) continue;
       weights[i] = p[at], state.m[i] = m[at], state.v[i] = v[at];
+      if (state.ema) (*state.ema)[i] = average[at];
       ++at;
     }
   }
-  if (state.ema) ema_update(*state.ema, weights, h.ema_rate);
   state.model = with_trainable(std::move(state.model), weights);
 }
 

@@ -27,4 +27,7 @@ bool takes(const mx::array& z_H, const mx::array& z_L, const mx::array& x, const
 Arrays recursion(const mx::array& z_H, const mx::array& z_L, const mx::array& x,
                  const Network& network, int cycles, int L_cycles);
 
+Arrays adam_atan2(const mx::array& p, const mx::array& g, const mx::array& m, const mx::array& v,
+                  const std::optional<mx::array>& average, const AdamScalars& scalars);
+
 }  // namespace trm::ops::cpu

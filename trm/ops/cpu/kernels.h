@@ -18,6 +18,13 @@ typedef float Word __attribute__((may_alias));
 constexpr int kPanel = 32;  // columns of a panel
 constexpr int kPair = 16;   // columns of gate, then of up, in a panel that holds both
 
+/// One step of ops::adam_atan2 on arrays of floats. An output may be its input.
+struct AdamStep {
+  const float *p, *g, *m, *v, *average;  // average: null without one
+  float *p_out, *m_out, *v_out, *average_out;
+  float decay, step_size, inv_sqrt_bias2, one_minus_beta1, one_minus_beta2, rate, one_minus_rate;
+};
+
 /// T below is the table's element type, float or bfloat16 bits; pointers to it are void. ld and
 /// strides of T arrays count elements, those of words count words.
 struct Kernels {
@@ -89,6 +96,9 @@ struct Kernels {
   void (*softmax_backward)(const float* s, const float* dp, int rows, float scale,
                            const float* log_sum, const float* delta, Word* p_panel, Word* ds_panel,
                            void* ds, long ld);
+
+  /// Elements begin to end of one optimizer step; the same in both tables.
+  void (*adam_atan2)(const AdamStep& step, long begin, long end);
 };
 
 /// The fastest table this processor runs, or the one TRM_ISA names (avx512bf16, avx512, avx2,
