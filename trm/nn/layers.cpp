@@ -46,6 +46,19 @@ mx::array Block::operator()(mx::array h, const BlockContext& context) const {
   return ops::feed_forward(h, mlp.gate_up_proj.weight, mlp.down_proj.weight, context.eps);
 }
 
+namespace {
+using Function = std::function<Arrays(const Arrays&)>;
+
+/// mx::checkpoint, but what is computed again waits for the gradient that asks for it: else it may
+/// all be computed, and kept, before the first gradient is.
+Function recomputed(Function inside) {
+  return mx::custom_vjp(
+      inside, [inside](const Arrays& primals, const Arrays& cotangents, const Arrays&) {
+        return mx::vjp(inside, mx::depends(primals, cotangents), cotangents).second;
+      });
+}
+}  // namespace
+
 mx::array ReasoningModule::operator()(const mx::array& z, const mx::array& injection,
                                       const BlockContext& context) const {
   if (context.recompute) {
@@ -56,7 +69,7 @@ mx::array ReasoningModule::operator()(const mx::array& z, const mx::array& injec
     };
     auto in = trainable(*this);  // arguments, for a captured array has no gradient
     in.insert(in.end(), {z, injection});
-    return mx::checkpoint(inside)(in)[0];
+    return recomputed(inside)(in)[0];
   }
   auto h = z + injection;
   for (auto& layer : layers) h = layer(h, context);

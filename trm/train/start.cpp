@@ -1,15 +1,14 @@
 #include "trm/train/start.h"
 
 #include <algorithm>
-#include <fstream>
 #include <random>
 #include <stdexcept>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <unistd.h>
 
 #include "trm/checkpoint/checkpoint.h"
+#include "trm/train/memory.h"
 #include "trm/train/run_folder.h"
 
 namespace trm {
@@ -19,48 +18,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kPuzzleTable = "model.inner.puzzle_emb.weights";
-
-/// Blocks whose intermediate results one step keeps for its gradient.
-int64_t blocks_with_gradient(const ArchConfig& c) {
-  switch (c.kind) {
-    case ModelKind::hrm:
-      return c.H_layers + c.L_layers;
-    case ModelKind::transformers_baseline:
-      return static_cast<int64_t>(c.H_layers) * c.H_cycles;
-    default:
-      return static_cast<int64_t>(c.L_cycles + 1) * c.L_layers;
-  }
-}
-
-int64_t step_bytes(const ArchConfig& c, const DataShape& shape, int64_t rows, bool recompute) {
-  int64_t tokens = shape.seq_len + puzzle_emb_tokens(c), D = c.hidden_size;
-  int64_t inner = swiglu_inner(c.hidden_size, c.expansion);
-  // Numbers a token: residuals, norms and SwiGLU's three inner arrays of each mix.
-  int64_t channel = 3 * D + 4 * inner;
-  int64_t mix = c.mlp_t
-                    ? 3 * D + 4 * D * swiglu_inner(static_cast<int>(tokens), c.expansion) / tokens
-                    : 8 * D + 2 * c.num_heads * tokens;
-  int64_t size = c.forward_dtype == "float32" ? 4 : 2;
-  int64_t logits = shape.seq_len * shape.vocab_size * 12;
-  int64_t blocks = blocks_with_gradient(c), layers = std::max<int64_t>(c.L_layers, c.H_layers);
-  // With gradient checkpointing one network's inside at a time, and what goes into the others.
-  int64_t numbers =
-      recompute ? layers * (channel + mix) + 2 * D * blocks / layers : blocks * (channel + mix);
-  return rows * (tokens * numbers * size + logits);
-}
-
-/// Memory of the device that trains; 0 if unknown.
-int64_t memory_of_device() {
-  if (mx::default_device() == mx::Device::gpu) {
-    return static_cast<int64_t>(mx::get_memory_limit());
-  }
-  int64_t bytes = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE);
-  int64_t limit = 0;
-  if (std::ifstream file("/sys/fs/cgroup/memory.max"); file >> limit && limit > 0) {
-    bytes = std::min(bytes, limit);
-  }
-  return bytes;
-}
 
 std::string mebibytes(int64_t bytes) {
   return fmt::format("{:.0f} MB", static_cast<double>(bytes) / (1 << 20));
@@ -191,8 +148,7 @@ RunFacts run_facts(const PretrainConfig& config, const TrainState& state, const 
   for (auto& a : state_arrays(state)) facts.state_bytes += static_cast<int64_t>(a.nbytes());
   int64_t rows = config.global_batch_size / ranks.size();
   if (config.micro_batch_size) rows = std::min(rows, *config.micro_batch_size);
-  facts.step_bytes = step_bytes(config.arch, data.shape, rows, config.gradient_checkpointing) +
-                     2 * facts.parameters * 4;
+  facts.step_bytes = step_bytes(state.model, rows);
   facts.device_bytes = memory_of_device();
   facts.device = mx::default_device() == mx::Device::gpu ? "GPU" : "CPU";
   facts.processes = ranks.size();
@@ -204,9 +160,10 @@ void require_memory(const RunFacts& facts, const PretrainConfig& config) {
   if (facts.device_bytes == 0 || needed <= facts.device_bytes) return;
   throw std::runtime_error(fmt::format(
       "[pretrain] a step needs about {} and there are {}: lower global_batch_size ({}), or "
-      "set micro_batch_size to compute it in parts{}",
+      "set micro_batch_size to compute it in parts{}{}",
       mebibytes(needed), mebibytes(facts.device_bytes), config.global_batch_size,
-      config.micro_batch_size ? fmt::format(" smaller than {}", *config.micro_batch_size) : ""));
+      config.micro_batch_size ? fmt::format(" smaller than {}", *config.micro_batch_size) : "",
+      config.gradient_checkpointing ? "" : ", or gradient_checkpointing=True"));
 }
 
 }  // namespace trm
