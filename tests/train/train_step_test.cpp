@@ -108,7 +108,9 @@ TEST(TrainStep, MuonMovesTheLayersMatricesAndAdamTheRest) {
     matrices += layer;
     bool same = mx::array_equal(a[i], b[i]).item<bool>();
     EXPECT_EQ(same, !layer) << names[i];
-    if (layer) EXPECT_EQ(mx::max(mx::abs(with.v[i])).item<float>(), 0.0f) << names[i];
+    if (layer) {
+      EXPECT_EQ(mx::max(mx::abs(with.v[i])).item<float>(), 0.0f) << names[i];
+    }
   }
   EXPECT_EQ(matrices, 4);
 }
