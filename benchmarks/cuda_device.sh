@@ -19,7 +19,7 @@ pack() {
   fi
   rm -rf "$to/lib" && mkdir -p "$to/lib"
   local library
-  for library in libfmt libyaml-cpp libdeflate; do
+  for library in libfmt libyaml-cpp libdeflate libprotobuf-lite; do
     cp -L "$(ldd build/cuda/trm | awk -v n="$library" '$1 ~ "^"n {print $3}')" "$to/lib/"
   done
   # The GPU does the work and nothing is downloaded: empty libraries stand in.

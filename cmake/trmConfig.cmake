@@ -8,6 +8,7 @@ find_dependency(yaml-cpp)
 find_dependency(CURL)
 find_dependency(ZLIB)
 find_dependency(Threads)
+find_dependency(Protobuf)
 if(NOT MLX_DIR AND EXISTS "${trm_prefix}/lib/trm/mlx/share/cmake/MLX")
   set(MLX_DIR "${trm_prefix}/lib/trm/mlx/share/cmake/MLX")
 endif()
@@ -35,5 +36,6 @@ if(NOT TARGET trm::trm)
   endif()
   target_link_libraries(trm::trm INTERFACE mlx fmt::fmt nlohmann_json::nlohmann_json yaml-cpp
                                            CURL::libcurl ZLIB::ZLIB Threads::Threads
+                                           protobuf::libprotobuf-lite
                                            "${trm_DEFLATE}")
 endif()

@@ -10,7 +10,8 @@ CUDNN_FRONTEND_VERSION=1.32.0
 
 apt_packages=(g++ cmake make pkg-config python3 python3-pip libopenblas-pthread-dev
   libyaml-cpp-dev nlohmann-json3-dev libcli11-dev libfmt-dev libdeflate-dev zlib1g-dev
-  libcurl4-openssl-dev libcpp-httplib-dev libgtest-dev libgmock-dev libbenchmark-dev)
+  libcurl4-openssl-dev libcpp-httplib-dev libprotobuf-dev protobuf-compiler
+  libgtest-dev libgmock-dev libbenchmark-dev)
 
 case "$(uname -s)" in
   Linux)
@@ -35,7 +36,7 @@ case "$(uname -s)" in
     extra=mlx-cpu
     ;;
   Darwin)
-    brew install -q cmake fmt yaml-cpp nlohmann-json cli11 libdeflate cpp-httplib pkgconf googletest google-benchmark
+    brew install -q cmake fmt yaml-cpp nlohmann-json cli11 libdeflate protobuf cpp-httplib pkgconf googletest google-benchmark
     extra=mlx-metal
     ;;
   *)

@@ -10,6 +10,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "trm/train/event.pb.h"
+
 namespace trm {
 
 namespace {
@@ -18,30 +20,9 @@ double now() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-// Protobuf's wire format: a key of field number and type, then the value.
-enum WireType { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
-
-void put_varint(std::string& out, uint64_t value) {
-  for (; value >= 0x80; value >>= 7) out += static_cast<char>(value | 0x80);
-  out += static_cast<char>(value);
-}
-void put_key(std::string& out, int field, WireType type) {
-  put_varint(out, static_cast<uint64_t>(field) << 3 | type);
-}
 template <class T>
 void put_fixed(std::string& out, T value) {  // little-endian, as all machines of MLX are
   out.append(reinterpret_cast<const char*>(&value), sizeof value);
-}
-void put_bytes(std::string& out, int field, const std::string& bytes) {
-  put_key(out, field, kBytes);
-  put_varint(out, bytes.size());
-  out += bytes;
-}
-std::string event_at(double wall_time) {
-  std::string event;
-  put_key(event, 1, kFixed64);
-  put_fixed(event, wall_time);
-  return event;
 }
 
 uint32_t masked(uint32_t crc) { return ((crc >> 15) | (crc << 17)) + 0xa282ead8u; }
@@ -70,9 +51,10 @@ EventFile::EventFile(const std::filesystem::path& folder)
     throw std::runtime_error(
         fmt::format("[tensorboard] cannot create {}: {}", file_.string(), strerror(errno)));
   }
-  auto event = event_at(now());
-  put_bytes(event, 3, "brain.Event:2");
-  write_record(event);
+  tensorboard::Event event;
+  event.set_wall_time(now());
+  event.set_file_version("brain.Event:2");
+  write_record(event.SerializeAsString());
 }
 
 EventFile::~EventFile() {
@@ -80,19 +62,15 @@ EventFile::~EventFile() {
 }
 
 void EventFile::append(const MetricsLine& line) {
-  std::string summary;
+  tensorboard::Event event;
+  event.set_wall_time(now());
+  event.set_step(line.step);
   for (auto& [name, number] : line.values) {
-    std::string value;
-    put_bytes(value, 1, name);
-    put_key(value, 2, kFixed32);
-    put_fixed(value, static_cast<float>(number));
-    put_bytes(summary, 1, value);
+    auto* value = event.mutable_summary()->add_value();
+    value->set_tag(name);
+    value->set_simple_value(static_cast<float>(number));
   }
-  auto event = event_at(now());
-  put_key(event, 2, kVarint);
-  put_varint(event, static_cast<uint64_t>(line.step));
-  put_bytes(event, 5, summary);
-  write_record(event);
+  write_record(event.SerializeAsString());
 }
 
 void EventFile::write_record(const std::string& event) {

@@ -8,8 +8,7 @@
 namespace trm {
 
 /// TensorBoard's event file: records of length, data and masked CRC-32C, the data being Event
-/// messages in protobuf's wire format (wall_time 1, step 2, file_version 3, summary 5). Written
-/// here byte by byte: five fields do not make up for a protobuf dependency.
+/// messages (event.proto).
 class EventFile {
  public:
   /// Creates events.out.tfevents.<seconds>.trm.<pid> in `folder`. Throws std::runtime_error.
