@@ -37,6 +37,20 @@ TEST(AdamATan2Op, EqualsTheCompositionAndKeepsItsInputs) {
   }
 }
 
+TEST(AdamATan2Op, OverwritesWhatNobodyElseHolds) {
+  if (mx::default_device() != mx::Device::cpu) GTEST_SKIP() << "the default device is no CPU";
+  if (!fused_enabled()) GTEST_SKIP() << "TRM_OPS=reference switches the fused path off";
+  Arrays in;
+  for (int i = 0; i < 5; ++i) in.push_back(mx::square(random_array({64, 64}, mx::float32, i)));
+  mx::eval(in);
+  const void* before[] = {in[0].data<void>(), in[2].data<void>(), in[3].data<void>(),
+                          in[4].data<void>()};
+  auto out = adam_atan2(in[0], in[1], in[2], in[3], in[4], scalars());
+  in.clear();
+  mx::eval(out);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(out[i].data<void>(), before[i]) << i;
+}
+
 // Angles of everything against everything, by every instruction set.
 TEST(AdamATan2Op, TurnsByAtan2OfAnyNumbers) {
   const float inf = std::numeric_limits<float>::infinity();

@@ -15,6 +15,11 @@ class AdamATan2 : public CpuPrimitive {
   // {p, m, v, g, decay, step_size, inv_sqrt_bias2, average if any} -> {p, m, v, average}
   void eval_cpu(const Arrays& in, Arrays& out) override {
     const bool averages = out.size() > 3;
+    // Each output holds every input; those that MLX does not read any more let go, so that an input
+    // nobody else holds can be overwritten.
+    for (auto& o : out) {
+      if (&o.inputs() != &in) o.inputs().clear();
+    }
     for (size_t i = 0; i < out.size(); ++i) {
       const auto& before = in[i < 3 ? i : 7];
       if (before.is_donatable())
