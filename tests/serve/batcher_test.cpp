@@ -124,7 +124,7 @@ TEST(SeveralEnginesTest, EachRequestGoesToItsOwnAndTheyTakeTurns) {
   EXPECT_EQ(all(*b).back().row.preds, (std::vector<int32_t>{7, 8}));
   EXPECT_EQ(all(*waits).back().row.preds, (std::vector<int32_t>{8, 9}));
   EXPECT_EQ(a->next(kLong)->row.preds, (std::vector<int32_t>{1, 2}));
-  EXPECT_EQ(batcher.stats().running, 1);
+  EXPECT_TRUE(eventually([&] { return batcher.stats().running == 1; }));
   EXPECT_EQ(second->steps, 4);
   second->fails = true;  // a failing model is no other's
   EXPECT_EQ(all(*batcher.submit(question(9, 1), 1)).back().error, "no memory");
