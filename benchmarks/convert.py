@@ -8,6 +8,7 @@ anonymous peak (VmHWM minus file pages) sampled while it runs. Needs torch and m
 """
 import argparse
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -75,8 +76,8 @@ def main():
             }
             times = {name: [] for name in ways}
             for _ in range(args.repeat):
-                for name, way in ways.items():
-                    times[name].append(way())
+                for name in random.sample(list(ways), len(ways)):  # none always after the same one
+                    times[name].append(ways[name]())
             median = {name: statistics.median(t) for name, t in times.items()}
             memory = anonymous_peak([args.trm, "convert", path, out, "--quiet", "--no-copy-config"])
             size = os.path.getsize(path) / (1 << 20)
