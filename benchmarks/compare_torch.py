@@ -2,12 +2,15 @@
 """Steps of `trm bench` against the PyTorch twin (reference/trm_torch.py) on the CPU, taken in turns.
 
   benchmarks/compare_torch.py [--program build/trm] [--rounds N] [--steps N] [--threads N]
-                              [--compile] [case ...]
+                              [--compile] [--checkpoint FILE --csv FILE] [case ...]
 
 Every round runs the twin (one process, warm), then a fresh `trm bench` with one step of warm-up, so
 that a change of the machine's load meets both. Prints the medians over all rounds: seconds on the
 clock, seconds of processor time (which other processes disturb less), and peak memory.
 With --compile the twin is also measured under torch.compile. Needs Python with torch.
+With --checkpoint and --csv also the whole programs `trm eval` (with and without --early-stop) and
+`trm solve`, from their start to their end, against the twin's 16 steps on as many puzzles with its
+process already warm.
 """
 
 import argparse
@@ -15,6 +18,7 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +34,12 @@ CASES = {  # name: (task, mode, dtype, batch, twin's configuration)
     "eval-float32": ("sudoku", "eval", "float32", 64, SUDOKU),
     "eval-bfloat16": ("sudoku", "eval", "bfloat16", 64, SUDOKU),
 }
+WHOLE = {  # name: (arguments of trm, puzzles, the twin's batch)
+    "program-eval": (["eval"], 128, 64),
+    "program-early-stop": (["eval", "--early-stop"], 128, 64),
+    "program-solve": (["solve"], 1, 1),
+}
+ACT_STEPS = 16
 
 
 class Twin:
@@ -81,6 +91,39 @@ def measure(name, o):
           f"of {answer['matmul_rate'] / 1e9:.0f} GFLOP/s", flush=True)
 
 
+def measure_whole(name, o):
+    arguments, puzzles, batch = WHOLE[name]
+    settings = SUDOKU | {"forward_dtype": "bfloat16", "batch": batch, "threads": o.threads}
+    twins = {"eager": Twin(settings)}
+    if o.compile:
+        twins["compiled"] = Twin(settings | {"compile": True})
+    command = [o.program, *arguments, "--threads", str(o.threads), "--steps", str(ACT_STEPS)]
+    if arguments[0] == "solve":
+        with open(o.csv) as f:
+            question = f.read().splitlines()[1].split(",")[1]
+        command += ["--checkpoint", o.checkpoint, "--line", question, "--views", "1"]
+    else:
+        command += [o.checkpoint, "--csv", o.csv, "--limit", str(puzzles)]
+    times = {key: [] for key in (*twins, "trm")}
+    for twin in twins.values():
+        twin.ask("eval 1")
+    for _ in range(o.rounds):
+        for key, twin in twins.items():
+            some = ACT_STEPS if puzzles == 1 else 2  # every step of the twin costs the same
+            steps = [seconds for seconds, _ in twin.ask(f"eval {some}")]
+            times[key].append(statistics.mean(steps) * ACT_STEPS * puzzles / batch)
+        start = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        times["trm"].append(time.perf_counter() - start)
+    for twin in twins.values():
+        twin.close()
+    median = {key: statistics.median(t) for key, t in times.items()}
+    best = min(twins, key=median.get)
+    print(f"{name:20} {puzzles} puzzles, {ACT_STEPS} steps: "
+          + ", ".join(f"{key} {t:.3f} s" for key, t in median.items())
+          + f"; {best} / trm: {median[best] / median['trm']:.2f}", flush=True)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("--program", default=str(ROOT / "build/trm"))
@@ -88,10 +131,12 @@ def main():
     p.add_argument("--steps", type=int, default=2)
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--compile", action="store_true")
-    p.add_argument("case", nargs="*", default=list(CASES), help="of: " + ", ".join(CASES))
+    p.add_argument("--checkpoint")
+    p.add_argument("--csv")
+    p.add_argument("case", nargs="*", help="of: " + ", ".join((*CASES, *WHOLE)))
     o = p.parse_args()
-    for name in o.case:
-        measure(name, o)
+    for name in o.case or (*CASES, *(WHOLE if o.checkpoint and o.csv else ())):
+        (measure_whole if name in WHOLE else measure)(name, o)
 
 
 if __name__ == "__main__":
