@@ -9,8 +9,8 @@ that a change of the machine's load meets both. Prints the medians over all roun
 clock, seconds of processor time (which other processes disturb less), and peak memory.
 With --compile the twin is also measured under torch.compile. Needs Python with torch.
 With --checkpoint and --csv also the whole programs `trm eval` (with and without --early-stop) and
-`trm solve`, from their start to their end, against the twin's 16 steps on as many puzzles with its
-process already warm.
+`trm solve` (another puzzle each round), from their start to their end, against the twin's 16 steps
+on as many puzzles with its process already warm.
 """
 
 import argparse
@@ -37,7 +37,8 @@ CASES = {  # name: (task, mode, dtype, batch, twin's configuration)
 WHOLE = {  # name: (arguments of trm, puzzles, the twin's batch)
     "program-eval": (["eval"], 128, 64),
     "program-early-stop": (["eval", "--early-stop"], 128, 64),
-    "program-solve": (["solve"], 1, 1),
+    "program-solve": (["solve"], 1, 1),  # as a user calls it: stops once the answer obeys the rules
+    "program-solve-16": (["solve", "--views", "1"], 1, 1),  # all steps, unless the answer is right
 }
 ACT_STEPS = 16
 
@@ -94,26 +95,29 @@ def measure(name, o):
 def measure_whole(name, o):
     arguments, puzzles, batch = WHOLE[name]
     settings = SUDOKU | {"forward_dtype": "bfloat16", "batch": batch, "threads": o.threads}
+    settings |= json.loads(o.twin)
     twins = {"eager": Twin(settings)}
     if o.compile:
         twins["compiled"] = Twin(settings | {"compile": True})
     command = [o.program, *arguments, "--threads", str(o.threads), "--steps", str(ACT_STEPS)]
     if arguments[0] == "solve":
+        command += ["--checkpoint", o.checkpoint, "--line"]
         with open(o.csv) as f:
-            question = f.read().splitlines()[1].split(",")[1]
-        command += ["--checkpoint", o.checkpoint, "--line", question, "--views", "1"]
+            questions = [row.split(",")[1] for row in f.read().splitlines()[1:]]
     else:
         command += [o.checkpoint, "--csv", o.csv, "--limit", str(puzzles)]
     times = {key: [] for key in (*twins, "trm")}
     for twin in twins.values():
         twin.ask("eval 1")
-    for _ in range(o.rounds):
+    for i in range(o.rounds):
         for key, twin in twins.items():
             some = ACT_STEPS if puzzles == 1 else 2  # every step of the twin costs the same
             steps = [seconds for seconds, _ in twin.ask(f"eval {some}")]
             times[key].append(statistics.mean(steps) * ACT_STEPS * puzzles / batch)
+        puzzle = [questions[i]] if puzzles == 1 else []
         start = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(command + puzzle, check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
         times["trm"].append(time.perf_counter() - start)
     for twin in twins.values():
         twin.close()
@@ -133,6 +137,7 @@ def main():
     p.add_argument("--compile", action="store_true")
     p.add_argument("--checkpoint")
     p.add_argument("--csv")
+    p.add_argument("--twin", default="{}", help="JSON: the checkpoint's configuration, where not step_6510's")
     p.add_argument("case", nargs="*", help="of: " + ", ".join((*CASES, *WHOLE)))
     o = p.parse_args()
     for name in o.case or (*CASES, *(WHOLE if o.checkpoint and o.csv else ())):
