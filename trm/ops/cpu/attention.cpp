@@ -4,8 +4,7 @@
 
 namespace trm::ops::cpu {
 namespace {
-constexpr long kRows = 112;    // rows of one pass over packed weights
-constexpr long kQueries = 96;  // queries of one pass over keys and values, even
+constexpr long kQueries = 112;  // queries of one pass over keys and values, even
 }  // namespace
 
 void Attention::pack_forward(const float* qkv, const float* o, Scratch& scratch) {
@@ -19,7 +18,7 @@ void Attention::forward(const void* h, long batch, void* y, void* mixed, float* 
                         float* log_sum) const {
   Scratch scratch;
   long rows = batch * a_.tokens, width = a_.width(),
-       blocks = round_up(ceil_div(rows, kRows), threads());
+       blocks = round_up(ceil_div(rows, t_.k.pass_rows), threads());
   void* qkv = scratch.bytes(rows * 3 * width * t_.size);
   parallel(blocks, [&](long begin, long end) {
     long first = rows * begin / blocks, last = rows * end / blocks;
@@ -53,9 +52,9 @@ void Attention::forward_sample(const void* h, void* y, float* inv) const {
 void Attention::project(const void* h, long rows, void* qkv) const {
   Scratch scratch;
   long k = t_.words(a_.hidden), ld = 3 * a_.width();
-  float* c = scratch.floats(std::min(rows, kRows) * kPanel);
-  for (long first = 0; first < rows; first += kRows) {
-    int n = static_cast<int>(std::min(kRows, rows - first));
+  float* c = scratch.floats(std::min(rows, t_.k.pass_rows) * kPanel);
+  for (long first = 0; first < rows; first += t_.k.pass_rows) {
+    int n = static_cast<int>(std::min(t_.k.pass_rows, rows - first));
     auto left = static_cast<const Word*>(t_.at(h, first * a_.hidden));
     for (long j = 0; j < qkv_panels(); ++j) {
       int width = static_cast<int>(std::min<long>(kPanel, ld - j * kPanel));
@@ -133,7 +132,8 @@ void Attention::mix_head(const void* qkv, int head, void* mixed, float* log_sum)
 
 void Attention::output(const void* h, const void* mixed, long rows, void* y, float* inv) const {
   Scratch scratch;
-  long k = t_.words(a_.width()), ld_s = hidden_panels() * kPanel, block = std::min(rows, kRows);
+  long k = t_.words(a_.width()), ld_s = hidden_panels() * kPanel,
+       block = std::min(rows, t_.k.pass_rows);
   float* c = scratch.floats(block * kPanel);
   float* s = scratch.floats(block * ld_s);
   for (long first = 0; first < rows; first += block) {

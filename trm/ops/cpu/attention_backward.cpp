@@ -5,9 +5,8 @@
 
 namespace trm::ops::cpu {
 namespace {
-constexpr long kRows = 112;    // rows of one pass over packed weights
-constexpr long kQueries = 96;  // queries of one pass over keys and values, even
-constexpr long kRound = 2048;  // rows of one round of weight gradients
+constexpr long kQueries = 112;  // queries of one pass over keys and values, even
+constexpr long kRound = 2048;   // rows of one round of weight gradients
 }  // namespace
 
 void Attention::pack_backward(const float* qkv, const float* o, Scratch& scratch) {
@@ -59,7 +58,7 @@ void Attention::backward(const void* h, const void* y, const void* mixed, const 
     r.dy = t_.at(dy, first * a_.hidden), r.dh = t_.at(dh, first * a_.hidden);
     r.mixed = t_.at(mixed, first * width);
     r.inv = inv + first, r.log_sum = log_sum + first * a_.heads;
-    long blocks = round_up(ceil_div(r.rows, kRows), threads());
+    long blocks = round_up(ceil_div(r.rows, t_.k.pass_rows), threads());
     auto by_rows = [&](void (Attention::*part)(const Round&, long, long) const) {
       parallel(blocks, [&](long begin, long end) {
         for (long i = begin; i < end; ++i) {
@@ -153,6 +152,9 @@ void Attention::backward_head(const Round& r, long sample, int head) const {
   void* ds = scratch.bytes(block * lds * t_.size);
   Word* p_panel = scratch.floats(block_words * kPanel);
   Word* ds_panel = scratch.floats(block_words * kPanel);
+  long turned = turned_stride(block_words);
+  Word* p_turned = t_.k.turn ? scratch.floats(kPanel * turned) : nullptr;
+  Word* ds_turned = t_.k.turn ? scratch.floats(kPanel * turned) : nullptr;
   Word* q_panels = scratch.floats(head_panels() * block_words * kPanel);
   Word* dmixed_panels = scratch.floats(head_panels() * block_words * kPanel);
   float* delta = scratch.floats(block);
@@ -160,6 +162,7 @@ void Attention::backward_head(const Round& r, long sample, int head) const {
   float* dq = scratch.floats(block * ld_head);
   float* dk = scratch.floats(lds * ld_head);
   float* dv = scratch.floats(lds * ld_head);
+  long row_stride = t_.k.turn ? turned : 1, k_stride = t_.k.turn ? 1 : kPanel;  // of p, ds panels
   float scale = 1.0f / std::sqrt(static_cast<float>(a_.head_dim));
   int half = a_.head_dim / 2;
   auto put_rotated = [&](const float* from, long l, void* to) {
@@ -198,13 +201,19 @@ void Attention::backward_head(const Round& r, long sample, int head) const {
                 values + i * words * kPanel, words, dp, kPanel, kPanel, false);
       t_.k.softmax_backward(s, dp, whole, scale, log_sums, delta, p_panel, ds_panel,
                             t_.at(ds, i * kPanel), lds);
+      const Word *p_left = p_panel, *ds_left = ds_panel;
+      if (t_.k.turn) {
+        t_.k.turn(p_panel, n_words, p_turned, turned);
+        t_.k.turn(ds_panel, n_words, ds_turned, turned);
+        p_left = p_turned, ds_left = ds_turned;
+      }
       for (long j = 0; j < head_panels(); ++j) {
         int columns = static_cast<int>(std::min<long>(kPanel, a_.head_dim - j * kPanel));
         long at = i * kPanel * ld_head + j * kPanel;
-        t_.k.gemm(p_panel, 1, kPanel, keys_here, dmixed_panels + j * n_words * kPanel, n_words,
-                  dv + at, ld_head, columns, first > 0);
-        t_.k.gemm(ds_panel, 1, kPanel, keys_here, q_panels + j * n_words * kPanel, n_words, dk + at,
-                  ld_head, columns, first > 0);
+        t_.k.gemm(p_left, row_stride, k_stride, keys_here, dmixed_panels + j * n_words * kPanel,
+                  n_words, dv + at, ld_head, columns, first > 0);
+        t_.k.gemm(ds_left, row_stride, k_stride, keys_here, q_panels + j * n_words * kPanel,
+                  n_words, dk + at, ld_head, columns, first > 0);
       }
     }
     if (tokens % t_.per_word) {  // the odd last token's partner

@@ -5,8 +5,6 @@
 
 namespace trm::ops::cpu {
 namespace {
-// Rows of one pass over the packed weights: their inner activations stay in the second-level cache.
-constexpr long kRows = 112;
 // Rows of one round of weight gradients, which keeps their inner gradients.
 constexpr long kChunk = 2048;
 }  // namespace
@@ -47,7 +45,7 @@ void FeedForward::pack_backward(const float* gate_up, const float* down, Scratch
 }
 
 void FeedForward::forward(const void* h, long rows, void* y, float* inv) const {
-  long blocks = round_up(ceil_div(rows, kRows), threads());
+  long blocks = round_up(ceil_div(rows, t_.k.pass_rows), threads());
   parallel(blocks, [&](long begin, long end) {
     for (long b = begin; b < end; ++b) {
       long first = rows * b / blocks, last = rows * (b + 1) / blocks;
@@ -59,7 +57,7 @@ void FeedForward::forward(const void* h, long rows, void* y, float* inv) const {
 void FeedForward::forward_rows(const void* h, long rows, void* y, float* inv) const {
   Scratch scratch;
   long k = t_.words(hidden_), k_inner = t_.words(inner_), ld_s = hidden_panels() * kPanel;
-  long block = std::min(rows, kRows);
+  long block = std::min(rows, t_.k.pass_rows);
   float* c = scratch.floats(block * kPanel);
   float* s = scratch.floats(block * ld_s);
   void* act = scratch.bytes(block * padded_inner() * t_.size);
@@ -111,7 +109,7 @@ void FeedForward::backward(const void* h, const void* y, const float* inv, const
     chunk.dy = t_.at(dy, first * hidden_);
     chunk.dh = t_.at(dh, first * hidden_);
     chunk.inv = inv + first;
-    long blocks = round_up(ceil_div(chunk.rows, kRows), threads());
+    long blocks = round_up(ceil_div(chunk.rows, t_.k.pass_rows), threads());
     parallel(blocks, [&](long begin, long end) {
       for (long b = begin; b < end; ++b) {
         long from = chunk.pairs * b / blocks, to = chunk.pairs * (b + 1) / blocks;

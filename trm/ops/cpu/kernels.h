@@ -99,9 +99,21 @@ struct Kernels {
 
   /// Elements begin to end of one optimizer step; the same in both tables.
   void (*adam_atan2)(const AdamStep& step, long begin, long end);
+
+  /// Rows of one pass over packed weights: their activations stay in the second-level cache.
+  long pass_rows = 112;
+  /// rows (32, k_words; row stride ld) = the panel (k, 32) turned round. Null where gemm is as fast
+  /// with any k_stride; else a left side with k_stride > 1 should be turned once for all its
+  /// panels.
+  void (*turn)(const Word* panel, long k_words, Word* rows, long ld) = nullptr;
+  /// Gives back what gemm holds of the processor; a thread calls it when its work ends. Or null.
+  void (*release)() = nullptr;
 };
 
-/// The fastest table this processor runs, or the one TRM_ISA names (avx512bf16, avx512, avx2,
+/// Row stride of a turned panel: an odd number of cache lines, which spreads rows over the cache.
+constexpr long turned_stride(long k_words) { return (k_words + 15) / 16 * 16 | 16; }
+
+/// The fastest table this processor runs, or the one TRM_ISA names (amx, avx512bf16, avx512, avx2,
 /// generic) if it runs that. Chosen once.
 const Kernels& kernels(bool bfloat16);
 

@@ -108,8 +108,8 @@ inline V interleave(V a, V b, std::integer_sequence<int, i...>) {
   return __builtin_shufflevector(a, b, (part * W / 2 + i / 2 + (i % 2) * W)...);
 }
 
-// A square of W x W words, columns[n] + k -> panel: log2(W) rounds of interleaving.
-inline void transpose_words(const Word* const* columns, long k, Word* panel) {
+// A square of W x W words, columns[n] + k -> rows of `out`: log2(W) rounds of interleaving.
+inline void transpose_words(const Word* const* columns, long k, Word* out, long ld) {
   constexpr std::make_integer_sequence<int, W> lanes{};
   V v[W], u[W];
 #pragma GCC unroll 16
@@ -125,7 +125,7 @@ inline void transpose_words(const Word* const* columns, long k, Word* panel) {
     for (int n = 0; n < W; ++n) v[n] = u[n];
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < W; ++i) store(panel + i * kPanel, v[i]);
+  for (int i = 0; i < W; ++i) store(out + i * ld, v[i]);
 }
 
 void pack_rows(const void* const* columns, long k_words, Word* panel) {
@@ -138,7 +138,7 @@ void pack_rows(const void* const* columns, long k_words, Word* panel) {
     }
     long k = 0;
     if (whole) {
-      for (; k + W <= k_words; k += W) transpose_words(from, k, panel + k * kPanel + n0);
+      for (; k + W <= k_words; k += W) transpose_words(from, k, panel + k * kPanel + n0, kPanel);
     }
     for (; k < k_words; ++k) {
       for (int n = 0; n < W; ++n) panel[k * kPanel + n0 + n] = from[n] ? from[n][k] : 0.0f;
@@ -271,7 +271,7 @@ void gate_columns(const float* c, int rows, void* act, long ld) {
   for (int m = 0; m < rows; ++m) {
     for (int n = 0; n < kPair; n += W) {
       V gate = load(c + m * kPanel + n), up = load(c + m * kPanel + kPair + n);
-      put<BF>(act, m * ld + n, gate * sigmoid(gate) * up);
+      put<BF>(act, m * ld + n, gate * sigmoid<BF>(gate) * up);
     }
   }
 }
@@ -283,10 +283,10 @@ void gate_rows(const float* gate, const float* up, int rows, Word* act) {
     for (int n = 0; n < kPanel; n += W) {
       long at = m * kPanel + n;
       V g = load(gate + at);
-      V out = g * sigmoid(g) * load(up + at);
+      V out = g * sigmoid<BF>(g) * load(up + at);
       if constexpr (BF) {
         V g1 = load(gate + at + kPanel);
-        out = pair_word(out, g1 * sigmoid(g1) * load(up + at + kPanel));
+        out = pair_word(out, g1 * sigmoid<BF>(g1) * load(up + at + kPanel));
       }
       store(act + m / step * kPanel + n, out);
     }
@@ -296,8 +296,9 @@ void gate_rows(const float* gate, const float* up, int rows, Word* act) {
 struct Gate {
   V act, dgate, dup;
 };
+template <bool BF>
 inline Gate gate_backward(V dact, V gate, V up) {
-  V s = sigmoid(gate);
+  V s = sigmoid<BF>(gate);
   V silu = gate * s;
   return {silu * up, dact * up * (s + silu * (1.0f - s)), dact * silu};
 }
@@ -311,12 +312,12 @@ void gate_columns_backward(const float* dact, const float* c, int rows, void* dc
     Word* ap = act_panel + m / step * kPanel;
     for (int n = 0; n < kPair; n += W) {
       long at = m * kPanel + n;
-      Gate g = gate_backward(load(dact + at), load(c + at), load(c + at + kPair));
+      Gate g = gate_backward<BF>(load(dact + at), load(c + at), load(c + at + kPair));
       put<BF>(dc, m * ld + n, g.dgate);
       put<BF>(dc, m * ld + kPair + n, g.dup);
       if constexpr (BF) {
         at += kPanel;
-        Gate h = gate_backward(load(dact + at), load(c + at), load(c + at + kPair));
+        Gate h = gate_backward<BF>(load(dact + at), load(c + at), load(c + at + kPair));
         put<BF>(dc, (m + 1) * ld + n, h.dgate);
         put<BF>(dc, (m + 1) * ld + kPair + n, h.dup);
         g = {pair_word(g.act, h.act), pair_word(g.dgate, h.dgate), pair_word(g.dup, h.dup)};
@@ -336,13 +337,13 @@ void gate_rows_backward(const float* dact, const float* gate, const float* up, i
   for (int m = 0; m < rows; m += step) {
     for (int n = 0; n < kPanel; n += W) {
       long at = m * kPanel + n;
-      Gate g = gate_backward(load(dact + at), load(gate + at), load(up + at));
+      Gate g = gate_backward<BF>(load(dact + at), load(gate + at), load(up + at));
       put<BF>(dgate, m * ld + n, g.dgate);
       put<BF>(dup, m * ld + n, g.dup);
       put<BF>(act, m * ld + n, g.act);
       if constexpr (BF) {
         at += kPanel;
-        Gate h = gate_backward(load(dact + at), load(gate + at), load(up + at));
+        Gate h = gate_backward<BF>(load(dact + at), load(gate + at), load(up + at));
         put<BF>(dgate, (m + 1) * ld + n, h.dgate);
         put<BF>(dup, (m + 1) * ld + n, h.dup);
         put<BF>(act, (m + 1) * ld + n, h.act);
@@ -392,12 +393,12 @@ void softmax_rows(const float* s, long lds, int rows, int n, float scale, void* 
     for (; i < n; ++i) most = row[i] > most ? row[i] : most;
     V total = V{};
     for (i = 0; i + W <= n; i += W) {
-      V e = exp_((load(row + i) - most) * scale);
+      V e = exp_<BF>((load(row + i) - most) * scale);
       total += e;
       put<BF>(p, m * ldp + i, e);
     }
     if (i < n) {
-      V e = exp_((get_some<false>(row, i, n - i) - most) * scale);
+      V e = exp_<BF>((get_some<false>(row, i, n - i) - most) * scale);
       for (int j = n - i; j < W; ++j) e[j] = 0;
       total += e;
       put_some<BF>(p, m * ldp + i, n - i, e);
@@ -436,12 +437,12 @@ void softmax_backward(const float* s, const float* dp, int rows, float scale, co
   for (int m = 0; m < rows; m += step) {
     for (int n = 0; n < kPanel; n += W) {
       long at = m * kPanel + n, to = m / step * kPanel + n;
-      V p = exp_(load(s + at) * scale - log_sum[m]);
+      V p = exp_<BF>(load(s + at) * scale - log_sum[m]);
       V d = p * (load(dp + at) - delta[m]) * scale;
       put<BF>(ds, m * ld + n, d);
       if constexpr (BF) {
         at += kPanel;
-        V p1 = exp_(load(s + at) * scale - log_sum[m + 1]);
+        V p1 = exp_<BF>(load(s + at) * scale - log_sum[m + 1]);
         V d1 = p1 * (load(dp + at) - delta[m + 1]) * scale;
         put<BF>(ds, (m + 1) * ld + n, d1);
         p = pair_word(p, p1);

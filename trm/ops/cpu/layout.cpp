@@ -68,14 +68,33 @@ const void** row_pointers(const Type& t, const void* first, long ld, long count,
 void panel_products(const Type& t, const Word* left, long left_panels, const Word* right,
                     long right_panels, long k_words, float* c, bool accumulate) {
   constexpr long depth = 128;  // words along k of one pass: two panels of them fit in L1
+  constexpr long group = 8;    // right panels of one pass over left: their part of c stays in L2
+  constexpr long ld = turned_stride(depth);
+  Scratch scratch;
+  Word* turned = nullptr;  // panel i's part from k on: at (k/depth*left_panels + i) * 32*ld
+  if (t.k.turn) {
+    turned = scratch.floats(ceil_div(k_words, depth) * left_panels * kPanel * ld);
+    parallel(left_panels, [&](long begin, long end) {
+      for (long i = begin; i < end; ++i) {
+        for (long k = 0; k < k_words; k += depth) {
+          t.k.turn(left + (i * k_words + k) * kPanel, std::min(depth, k_words - k),
+                   turned + (k / depth * left_panels + i) * kPanel * ld, ld);
+        }
+      }
+    });
+  }
   parallel(right_panels, [&](long begin, long end) {
-    for (long j = begin; j < end; ++j) {
+    for (long first = begin; first < end; first += group) {
       for (long k = 0; k < k_words; k += depth) {
-        for (long i = 0; i < left_panels; ++i) {
-          t.k.gemm(left + (i * k_words + k) * kPanel, 1, kPanel, kPanel,
-                   right + (j * k_words + k) * kPanel, std::min(depth, k_words - k),
-                   c + (j * left_panels + i) * kPanel * kPanel, kPanel, kPanel,
-                   accumulate || k > 0);
+        for (long j = first; j < std::min(first + group, end); ++j) {
+          for (long i = 0; i < left_panels; ++i) {
+            const Word* a = turned ? turned + (k / depth * left_panels + i) * kPanel * ld
+                                   : left + (i * k_words + k) * kPanel;
+            t.k.gemm(a, turned ? ld : 1, turned ? 1 : kPanel, kPanel,
+                     right + (j * k_words + k) * kPanel, std::min(depth, k_words - k),
+                     c + (j * left_panels + i) * kPanel * kPanel, kPanel, kPanel,
+                     accumulate || k > 0);
+          }
         }
       }
     }

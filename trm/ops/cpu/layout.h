@@ -13,8 +13,10 @@ constexpr long round_up(long a, long b) { return ceil_div(a, b) * b; }
 
 /// An element type T: float, or bfloat16.
 struct Type {
-  explicit Type(bool bfloat16)
-      : k(kernels(bfloat16)), size(bfloat16 ? 2 : 4), per_word(bfloat16 ? 2 : 1) {}
+  explicit Type(bool bfloat16) : Type(bfloat16, kernels(bfloat16)) {}
+  /// By another table than the chosen one.
+  Type(bool bfloat16, const Kernels& table)
+      : k(table), size(bfloat16 ? 2 : 4), per_word(bfloat16 ? 2 : 1) {}
 
   const Kernels& k;
   int size;      // bytes of an element

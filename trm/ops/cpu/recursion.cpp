@@ -7,34 +7,39 @@ void Recursion::run(void* z_H, void* z_L, const void* x, long batch, int cycles,
   // A thread takes whole samples where that keeps all threads busy to the end.
   bool even = batch % threads() == 0 || batch >= 8L * threads();
   if (!even) return run_together(z_H, z_L, x, batch, cycles, L_cycles);
+  // As many at once as make one pass over packed weights.
+  long most = std::max(1L, t_.k.pass_rows / tokens_);
   parallel(batch, [&](long begin, long end) {
-    for (long b = begin; b < end; ++b) {
-      run_sample(t_.at(z_H, b * sample()), t_.at(z_L, b * sample()), t_.at(x, b * sample()), cycles,
-                 L_cycles);
+    for (long b = begin; b < end; b += most) {
+      run_samples(t_.at(z_H, b * sample()), t_.at(z_L, b * sample()), t_.at(x, b * sample()),
+                  std::min(most, end - b), cycles, L_cycles);
     }
   });
 }
 
-void Recursion::run_sample(void* z_H, void* z_L, const void* x, int cycles, int L_cycles) const {
+void Recursion::run_samples(void* z_H, void* z_L, const void* x, long count, int cycles,
+                            int L_cycles) const {
   Scratch scratch;
-  float* inv = scratch.floats(std::max(tokens_, hidden_));
+  float* inv = scratch.floats(std::max(count * tokens_, static_cast<long>(hidden_)));
   // The network works in place: every operation reads a block of h before it writes it.
   auto net = [&](void* h) {
     for (const auto& layer : layers_) {
-      if (layer.tokens) {
-        for (long p = 0; p < layer.tokens->panels(); ++p) layer.tokens->forward_panel(h, p, h, inv);
-      } else {
-        layer.attention->forward_sample(h, h, inv);
+      for (long b = 0; b < count; ++b) {
+        void* one = t_.at(h, b * sample());
+        if (layer.attention) layer.attention->forward_sample(one, one, inv);
+        for (long p = 0; layer.tokens && p < layer.tokens->panels(); ++p) {
+          layer.tokens->forward_panel(one, p, one, inv);
+        }
       }
-      layer.channels.forward_rows(h, tokens_, h, inv);
+      layer.channels.forward_rows(h, count * tokens_, h, inv);
     }
   };
   for (int c = 0; c < cycles; ++c) {
     for (int i = 0; i < L_cycles; ++i) {
-      t_.k.add(z_L, z_H, x, sample(), z_L);
+      t_.k.add(z_L, z_H, x, count * sample(), z_L);
       net(z_L);
     }
-    t_.k.add(z_H, z_L, nullptr, sample(), z_H);
+    t_.k.add(z_H, z_L, nullptr, count * sample(), z_H);
     net(z_H);
   }
 }

@@ -29,7 +29,7 @@ class Recursion {
 
  private:
   long sample() const { return static_cast<long>(tokens_) * hidden_; }
-  void run_sample(void* z_H, void* z_L, const void* x, int cycles, int L_cycles) const;
+  void run_samples(void* z_H, void* z_L, const void* x, long count, int cycles, int L_cycles) const;
   void run_together(void* z_H, void* z_L, const void* x, long batch, int cycles,
                     int L_cycles) const;
 

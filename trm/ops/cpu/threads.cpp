@@ -15,6 +15,8 @@
 #include <sched.h>
 #endif
 
+#include "trm/ops/cpu/kernels.h"
+
 namespace trm::ops {
 namespace {
 
@@ -46,6 +48,12 @@ int threads() {
 namespace trm::ops::cpu {
 namespace {
 
+// One thread's share of a loop.
+void share(const std::function<void(long, long)>& body, long begin, long end) {
+  body(begin, end);
+  if (auto* release = kernels(true).release) release();
+}
+
 inline void pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -60,7 +68,7 @@ class Team {
     std::lock_guard<std::mutex> one_at_a_time(use_);
     int size = static_cast<int>(std::min<long>(threads(), n));
     if (size <= 1) {
-      body(0, n);
+      share(body, 0, n);
       return;
     }
     resize(std::max(size, static_cast<int>(workers_.size()) + 1));
@@ -91,7 +99,7 @@ class Team {
     if (index >= size_) return;
     try {
       long begin = n_ * index / size_, end = n_ * (index + 1) / size_;
-      if (begin < end) (*body_)(begin, end);
+      if (begin < end) share(*body_, begin, end);
     } catch (...) {
       std::lock_guard<std::mutex> lock(mutex_);
       if (!error_) error_ = std::current_exception();

@@ -5,12 +5,12 @@
 
 namespace trm::ops::cpu {
 namespace {
-// Inner rows of one step: their gates and ups (2 x 56 x 32 floats) stay in the first-level cache.
-constexpr int kRows = 56;
+// Inner rows of one step: their gates and ups (2 x 64 x 32 floats) stay in the first-level cache.
+constexpr int kRows = 64;
 // Samples of one round of weight gradients, which keeps their inner gradients.
 constexpr long kSamples = 4;
 // Rows of a weight gradient that one unit of work makes.
-constexpr long kUnit = 56;
+constexpr long kUnit = 64;
 
 // An odd last row gets a zero partner, so that pairs can be formed.
 void zero_row(float* block, int row) { std::fill_n(block + row * kPanel, kPanel, 0.0f); }

@@ -51,7 +51,11 @@ template <bool BF>
 inline V get(const void* p, long i) {
   if constexpr (BF) {
     H h = *reinterpret_cast<const HU*>(static_cast<const Half*>(p) + i);
+#if defined(__AVX512F__)
+    return (V)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)h), 16);
+#else
     return (V)(__builtin_convertvector(h, U) << 16);
+#endif
   } else {
     return load(static_cast<const float*>(p) + i);
   }
@@ -59,7 +63,12 @@ inline V get(const void* p, long i) {
 template <bool BF>
 inline void put(void* p, long i, V v) {
   if constexpr (BF) {
-    *reinterpret_cast<HU*>(static_cast<Half*>(p) + i) = __builtin_convertvector(round_bits(v), H);
+#ifdef TRM_NATIVE_BF16
+    H h = (H)_mm512_cvtneps_pbh((__m512)v);
+#else
+    H h = __builtin_convertvector(round_bits(v), H);
+#endif
+    *reinterpret_cast<HU*>(static_cast<Half*>(p) + i) = h;
   } else {
     store(static_cast<float*>(p) + i, v);
   }
@@ -95,34 +104,64 @@ inline void put_some(void* p, long i, int n, V v) {
 }
 
 // Words of element rows k and k+1 (bfloat16), or of row k.
-inline V pair_word(V low, V high) { return (V)(round_bits(low) | (round_bits(high) << 16)); }
+inline V pair_word(V low, V high) {
+#ifdef TRM_NATIVE_BF16
+  __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
+                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return (V)_mm512_permutexvar_epi16(order, both);
+#else
+  return (V)(round_bits(low) | (round_bits(high) << 16));
+#endif
+}
 
-inline V exp_(V x) {
-  // 2^n * e^r with |r| <= ln2/2; relative error below 2e-7. Ends at the float range.
-  const float low = -87.0f, high = 88.0f;
+// x in low..high; NaN stays NaN.
+inline V clamp(V x, float low, float high) {
+#if defined(__AVX512F__)
+  return (V)_mm512_min_ps((__m512)splat(high), _mm512_max_ps((__m512)splat(low), (__m512)x));
+#else
   x = x < low ? splat(low) : x;
-  x = x > high ? splat(high) : x;
+  return x > high ? splat(high) : x;
+#endif
+}
+
+// e^x, ending at the float range: 2^n * 2^r with |r| <= 1/2. To 2e-7, for bfloat16 results to 1e-5.
+template <bool BF>
+inline V exp_(V x) {
+  x = clamp(x, -87.0f, 88.0f);
   V shifted = x * 1.44269504f + 12582912.0f;  // 1.5*2^23: the sum's low bits are round(x/ln2)
-  V n = shifted - 12582912.0f;
-  V r = x - n * 0.693359375f + n * 2.12194440e-4f;
-  V p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 0.5f;
-  p = p * (r * r) + r + 1.0f;
+  V n = shifted - 12582912.0f, p;
+  if constexpr (BF) {
+    V r = x * 1.44269504f - n;
+    p = r * 9.5701e-3f + 5.5917863e-2f;
+    p = p * r + 2.4024745e-1f;
+    p = p * r + 6.9312181e-1f;
+    p = p * r + 1.0f;
+  } else {
+    V r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 0.5f;
+    p = p * (r * r) + r + 1.0f;
+  }
   return (V)((I)p + ((I)shifted << 23));
 }
 
+template <bool BF>
 inline V reciprocal(V x) {
 #if defined(__AVX512F__)
   V y = (V)_mm512_rcp14_ps((__m512)x);
-  return y * (2.0f - x * y);
+  return BF ? y : y * (2.0f - x * y);
 #else
   return 1.0f / x;
 #endif
 }
-inline V sigmoid(V x) { return reciprocal(1.0f + exp_(-x)); }
+template <bool BF>
+inline V sigmoid(V x) {
+  return reciprocal<BF>(1.0f + exp_<BF>(-x));
+}
 
 inline V sqrt_(V v) {
 #if defined(__AVX512F__)

@@ -1,0 +1,81 @@
+// The tile instructions that trm/ops/cpu/kernels_amx.cpp uses, in plain C++, so that any processor
+// runs its logic. Shapes that the processor would refuse throw.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <stdexcept>
+
+namespace trm::ops::cpu {
+namespace {
+
+struct EmulatedTiles {
+  uint8_t config[64];  // as LDTILECFG reads it; palette 0: not configured
+  uint8_t data[8][16][64];
+};
+thread_local EmulatedTiles emulated{};
+
+void require(bool condition, const char* what) {
+  if (!condition) throw std::logic_error(what);
+}
+int tile_height(int t) {
+  require(emulated.config[0] == 1, "tiles are not configured");
+  return emulated.config[48 + t];
+}
+int tile_bytes(int t) {
+  uint16_t n;
+  std::memcpy(&n, emulated.config + 16 + 2 * t, sizeof(n));
+  return n;
+}
+
+void _tile_loadconfig(const void* config) {
+  std::memset(&emulated, 0, sizeof(emulated));
+  std::memcpy(emulated.config, config, sizeof(emulated.config));
+  for (int t = 0; t < 8; ++t) {
+    require(tile_height(t) >= 1 && tile_height(t) <= 16, "a tile has 1 to 16 rows");
+    require(tile_bytes(t) >= 4 && tile_bytes(t) <= 64 && tile_bytes(t) % 4 == 0, "bytes of a row");
+  }
+}
+void _tile_release() { std::memset(&emulated, 0, sizeof(emulated)); }
+void _tile_zero(int t) {
+  tile_height(t);
+  std::memset(emulated.data[t], 0, sizeof(emulated.data[t]));
+}
+void _tile_loadd(int t, const void* from, long stride) {
+  _tile_zero(t);
+  for (int r = 0; r < tile_height(t); ++r) {
+    std::memcpy(emulated.data[t][r], static_cast<const char*>(from) + r * stride, tile_bytes(t));
+  }
+}
+void _tile_stored(int t, void* to, long stride) {
+  for (int r = 0; r < tile_height(t); ++r) {
+    std::memcpy(static_cast<char*>(to) + r * stride, emulated.data[t][r], tile_bytes(t));
+  }
+}
+float tile_bfloat16(int t, int row, int i) {
+  uint32_t bits = 0;
+  std::memcpy(reinterpret_cast<char*>(&bits) + 2, emulated.data[t][row] + 2 * i, 2);
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+void _tile_dpbf16ps(int c, int a, int b) {
+  require(tile_height(c) == tile_height(a) && tile_bytes(c) == tile_bytes(b) &&
+              tile_bytes(a) == 4 * tile_height(b),
+          "tiles of a product do not match");
+  for (int m = 0; m < tile_height(c); ++m) {
+    for (int n = 0; n < tile_bytes(c) / 4; ++n) {
+      float even = 0, odd = 0, sum;
+      for (int k = 0; k < tile_height(b); ++k) {
+        even += tile_bfloat16(a, m, 2 * k) * tile_bfloat16(b, k, 2 * n);
+        odd += tile_bfloat16(a, m, 2 * k + 1) * tile_bfloat16(b, k, 2 * n + 1);
+      }
+      std::memcpy(&sum, emulated.data[c][m] + 4 * n, sizeof(sum));
+      sum += even + odd;
+      std::memcpy(emulated.data[c][m] + 4 * n, &sum, sizeof(sum));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace trm::ops::cpu
