@@ -44,7 +44,11 @@ Arrays Ranks::sum(const Arrays& arrays) const {
 }
 
 mx::array Ranks::gather(const mx::array& array) const {
-  return size() == 1 ? array : mx::distributed::all_gather(array, group_);
+  if (size() == 1) return array;
+  if (array.dtype() == mx::bool_) {  // NCCL has no truth values
+    return mx::astype(gather(mx::astype(array, mx::uint8)), mx::bool_);
+  }
+  return mx::distributed::all_gather(array, group_);
 }
 
 std::vector<std::string> Ranks::gather(const std::string& text) const {

@@ -231,7 +231,7 @@ void Run::step(const Batch& batch) {
   if (ranks_.size() > 1) {
     gradients.weights.push_back(report);
     gradients.weights = ranks_.sum(gradients.weights);
-    report = gradients.weights.back();
+    report = mx::contiguous(gradients.weights.back());  // a copy, the host reads it alone
     gradients.weights.pop_back();
     if (rows) {
       rows = ranks_.gather(*rows);
