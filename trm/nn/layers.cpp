@@ -13,17 +13,27 @@ mx::array Linear::operator()(const mx::array& x) const {
 }
 
 namespace {
-// Rows of a small table. MLX's gradient adds every token's row to the table by atomics, which on a
-// GPU wait for each other (many tokens, few rows); as a product with the one-hot ids they do not.
-mx::array rows_by_product(const mx::array& table, const mx::array& ids) {
-  auto take = [](const Arrays& in) { return Arrays{mx::take(in[0], in[1], 0)}; };
-  auto gradient = [](const Arrays& in, const Arrays& cotangents, const Arrays&) {
-    int rows = in[0].shape(0), width = in[0].shape(1);
-    auto one_hot = mx::astype(
-        mx::expand_dims(mx::arange(rows, in[1].dtype()), 1) == mx::reshape(in[1], {1, -1}),
-        cotangents[0].dtype());
-    return Arrays{mx::matmul(one_hot, mx::reshape(cotangents[0], {-1, width})),
-                  mx::zeros_like(in[1])};
+// Rows of a small table in a 16-bit `dtype`, as a product with the one-hot ids: exact, for only one
+// of a sum's terms is not zero. MLX's `take` takes several times as long on a GPU, and its gradient
+// adds every token's row to the table by atomics, which wait for each other.
+mx::array rows_by_product(const mx::array& table, const mx::array& ids, mx::Dtype dtype) {
+  int rows = (table.shape(0) + 15) / 16 * 16;  // a width the tensor cores like
+  auto one_hot = [rows](const mx::array& of, mx::Dtype type) {
+    auto flat = mx::reshape(of, {-1, 1});
+    return mx::astype(flat == mx::reshape(mx::arange(rows, of.dtype()), {1, -1}), type);
+  };
+  auto take = [=](const Arrays& in) {
+    if (dtype == mx::float32) return Arrays{mx::take(in[0], in[1], 0)};  // a product may be TF32
+    auto padded = mx::pad(mx::astype(in[0], dtype), {{0, rows - in[0].shape(0)}, {0, 0}});
+    auto shape = in[1].shape();
+    shape.push_back(in[0].shape(1));
+    return Arrays{mx::reshape(mx::matmul(one_hot(in[1], dtype), padded), shape)};
+  };
+  auto gradient = [=](const Arrays& in, const Arrays& cotangents, const Arrays&) {
+    int width = in[0].shape(1);
+    auto dy = mx::reshape(mx::astype(cotangents[0], mx::float32), {-1, width});
+    auto sums = mx::matmul(mx::transpose(one_hot(in[1], mx::float32)), dy);
+    return Arrays{mx::slice(sums, {0, 0}, in[0].shape()), mx::zeros_like(in[1])};
   };
   return mx::custom_vjp(take, gradient)({table, ids})[0];
 }
@@ -31,9 +41,8 @@ mx::array rows_by_product(const mx::array& table, const mx::array& ids) {
 
 mx::array Embedding::operator()(const mx::array& ids, mx::Dtype dtype) const {
   bool by_product = mx::default_device() == mx::Device::gpu && embedding_weight.shape(0) <= 64;
-  auto rows =
-      by_product ? rows_by_product(embedding_weight, ids) : mx::take(embedding_weight, ids, 0);
-  return mx::astype(rows, dtype);
+  if (by_product) return rows_by_product(embedding_weight, ids, dtype);
+  return mx::astype(mx::take(embedding_weight, ids, 0), dtype);
 }
 
 mx::array Block::operator()(mx::array h, const BlockContext& context) const {
