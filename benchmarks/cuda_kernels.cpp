@@ -102,6 +102,8 @@ void layer(const char* what, int batch, int tokens) {
   time(name("down + residual"), gflop(width, inner), mb(inner + 2 * width), [&] {
     matmul(rows, width, inner, {p}, {wd, true}, x, y, false, work, stream);
   });
+  time(name("down + residual + rms"), gflop(width, inner), mb(inner + 2 * width),
+       [&] { product_norm(p, wd, x, y, r, rows, inner, 1e-5f, stream); });
   time(name("rms"), 0, mb(2 * width), [&] { rms_rows(y, r, rows, width, 1e-5f, stream); });
   time(name("rms backward"), 0, mb(3 * width),
        [&] { rms_rows_backward(y, x, r, ds, rows, width, stream); });
@@ -151,6 +153,8 @@ void layer(const char* what, int batch, int tokens) {
   time(name("o + residual"), gflop(width, width), mb(3 * width), [&] {
     matmul(rows, width, width, {y}, {wd, true}, x, ds, false, work, stream);
   });
+  time(name("o + residual + rms"), gflop(width, width), mb(3 * width),
+       [&] { product_norm(dp, wd, x, ds, r, rows, width, 1e-5f, stream); });
   time(name("dmixed"), gflop(width, width), mb(2 * width),
        [&] { matmul(rows, width, width, {ds}, {wd}, nullptr, x, false, work, stream); });
   time(name("do"), gflop(width, width), mb(2 * width), [&] {

@@ -1,5 +1,7 @@
 // Time and memory of a whole training step (forward, backward, optimizers, EMA) or of evaluation,
-// on random data: cuda_step sudoku_mlp|sudoku_attention|maze [train|eval] [batch] [steps]
+// on random data: cuda_step sudoku_mlp|sudoku_attention|maze [train|eval|profile] [batch] [steps]
+// With MLX_RANK, MLX_WORLD_SIZE, NCCL_HOST_IP and NCCL_PORT set it is one of several processes, a
+// GPU each, that train together; the batch is each one's own. profile: training, time by kernel.
 #include <algorithm>
 #include <chrono>
 #include <string>
@@ -7,6 +9,9 @@
 #include <cuda_runtime.h>
 #include <fmt/format.h>
 
+#include "benchmarks/cuda_profile.h"
+#include "trm/ops/cuda/device.h"
+#include "trm/train/ranks.h"
 #include "trm/train/train_step.h"
 
 namespace {
@@ -43,7 +48,9 @@ int main(int argc, char** argv) {
   bool sudoku = work != "maze";
   int batch = argc > 3 ? std::stoi(argv[3]) : sudoku ? 768 : 192;
   int steps = argc > 4 ? std::stoi(argv[4]) : 30;
+  if (mode == "profile") profile::start();
   mx::set_default_device(mx::Device::gpu);
+  auto ranks = trm::Ranks::join();
 
   trm::ArchConfig config;
   config.L_cycles = sudoku ? 6 : 4;
@@ -53,7 +60,8 @@ int main(int argc, char** argv) {
   auto state = trm::make_train_state(trm::make_model(config, shape, mx::random::key(0)), batches[0],
                                      mx::random::key(1), true);
   trm::Hyperparameters h;
-  h.global_batch_size = batch;
+  h.global_batch_size = batch * ranks.size();
+  h.first_row = batch * ranks.rank();
   h.total_steps = 65104;
   mx::eval(trm::state_arrays(state));
 
@@ -61,6 +69,7 @@ int main(int argc, char** argv) {
   double first = 0, peak = 0, issued = 0;
   mx::array loss(0.0f);
   for (int i = 0; i < steps + 3; ++i) {
+    if (i == 3 && mode == "profile") profile::clear();
     auto start = Clock::now();
     auto& fresh = batches[static_cast<size_t>(i % 2)];
     if (mode == "eval") {
@@ -72,8 +81,13 @@ int main(int argc, char** argv) {
       mx::async_eval(out);
     } else {
       auto g = trm::begin_train_step(state, fresh, h);
-      trm::finish_train_step(state, g.weights, g.puzzle_rows,
-                             state.carry.current.puzzle_identifiers, h);
+      auto identifiers = state.carry.current.puzzle_identifiers;
+      g.weights = ranks.sum(g.weights);
+      if (g.puzzle_rows) {
+        g.puzzle_rows = ranks.gather(*g.puzzle_rows);
+        identifiers = ranks.gather(identifiers);
+      }
+      trm::finish_train_step(state, g.weights, g.puzzle_rows, identifiers, h);
       loss = g.step.loss;
       mx::async_eval(trm::state_arrays(state));
     }
@@ -85,9 +99,21 @@ int main(int argc, char** argv) {
   }
   double last = loss.item<float>() / static_cast<float>(batch);
   std::sort(times.begin(), times.end());
+  double median = times[times.size() / 2];
+  if (!ranks.first()) return 0;
   fmt::print(
-      "{:<17} {} batch {} median {:.2f} ms (least {:.2f}, most {:.2f}, {} steps; issued in {:.1f} "
-      "ms), {:.1f} GB, {:.1f} s to the end of the first step, loss {:.4f}\n",
-      work, mode, batch, times[times.size() / 2], times.front(), times.back(), times.size(),
-      issued / static_cast<double>(times.size()), peak, first / 1e3, last);
+      "{:<17} {} batch {} x {} median {:.2f} ms ({:.0f} samples/s; least {:.2f}, most {:.2f}, {} "
+      "steps; issued in {:.1f} ms), {:.1f} GB, {:.1f} s to the end of the first step, loss "
+      "{:.4f}\n",
+      work, mode, batch, ranks.size(), median, batch * ranks.size() / median * 1e3, times.front(),
+      times.back(), times.size(), issued / static_cast<double>(times.size()), peak, first / 1e3,
+      last);
+  auto pool = trm::ops::cuda::pool_counts();
+  auto gb = [](size_t bytes) { return static_cast<double>(bytes) / 1e9; };
+  fmt::print(
+      "  memory: ours {:.2f} GB, most used {:.2f}; MLX peak {:.2f}, cached {:.2f}; outputs over "
+      "their input {}, refused {}; waits {}\n",
+      gb(pool.bytes), gb(pool.most_used), gb(mx::get_peak_memory()), gb(mx::get_cache_memory()),
+      pool.over, pool.refused, pool.waits);
+  if (mode == "profile") profile::print(static_cast<int>(times.size()));
 }

@@ -32,10 +32,13 @@ target_link_libraries(cuda_ops PRIVATE trm_lib trm_flags)
 add_executable(cuda_kernels EXCLUDE_FROM_ALL benchmarks/cuda_kernels.cpp)
 target_link_libraries(cuda_kernels PRIVATE trm_lib trm_flags)
 target_include_directories(cuda_kernels SYSTEM PRIVATE "${TRM_MLX_WHEEL}/mlx/include/cccl")
-add_executable(cuda_step EXCLUDE_FROM_ALL benchmarks/cuda_step.cpp)
+add_executable(cuda_step EXCLUDE_FROM_ALL benchmarks/cuda_step.cpp benchmarks/cuda_profile.cpp)
 target_link_libraries(cuda_step PRIVATE trm_lib trm_flags)
-if(TRM_BUILD_TESTS)  # the tests that need a GPU, to be carried to a machine that has one
+target_include_directories(cuda_step SYSTEM PRIVATE "${TRM_MLX_WHEEL}/mlx/include/cccl" ${CUDAToolkit_INCLUDE_DIRS})
+if(TRM_BUILD_TESTS)  # the tests that need a GPU and the golden ones, to be carried to a machine that has one
   find_package(GTest REQUIRED)
-  add_executable(trm_cuda_tests EXCLUDE_FROM_ALL tests/ops/cuda_test.cpp)
-  target_link_libraries(trm_cuda_tests PRIVATE trm_lib GTest::gtest_main trm_flags)
+  add_executable(trm_cuda_tests EXCLUDE_FROM_ALL tests/ops/cuda_test.cpp tests/models/golden_test.cpp
+                                tests/train/golden_test.cpp tests/golden.cpp tests/golden_run.cpp)
+  target_link_libraries(trm_cuda_tests PRIVATE trm_lib GTest::gmock GTest::gtest_main trm_flags)
+  target_compile_definitions(trm_cuda_tests PRIVATE TRM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
 endif()

@@ -39,9 +39,7 @@ class CudaOps : public testing::Test {
     if (!mx::is_available(mx::Device(mx::Device::gpu))) GTEST_SKIP() << "no GPU";
     mx::set_default_device(mx::Device::gpu);
   }
-  void TearDown() override {
-    if (!IsSkipped()) mx::set_default_device(mx::Device::cpu);
-  }
+  void TearDown() override { mx::set_default_device(before_); }
 
   // inputs[0] is bfloat16, the others are float32 weights.
   void compare(const char* what, const Op& op, const Op& reference, const Arrays& inputs) {
@@ -78,7 +76,44 @@ class CudaOps : public testing::Test {
         },
         inputs, {dy});
     EXPECT_LE(difference(gradients[0], got[1]), 1e-3f);
+
+    // A chain whose links nobody holds runs in place; the gradients too.
+    auto chain = [&](const Arrays& in, bool hold) {
+      Arrays links = in;
+      for (int i = 0; i < 3; ++i) {
+        links[0] = op(links) + dy;
+        links[0] = op(links);
+        if (hold) mx::eval(links);
+      }
+      return links[0];
+    };
+    auto step_by_step = chain(inputs, true), at_once = chain(inputs, false);
+    EXPECT_EQ(difference(chain(inputs, true), step_by_step), 0.0f) << "not the same twice";
+    EXPECT_EQ(difference(at_once, step_by_step), 0.0f);
+    auto gradient = [&](bool hold) {
+      Arrays held;
+      auto traced = mx::vjp(
+          [&](const Arrays& in) {
+            Arrays links = in;
+            for (int i = 0; i < 3; ++i) {
+              links[0] = op(links);
+              if (hold) held.push_back(links[0]);
+            }
+            return Arrays{links[0]};
+          },
+          inputs, {dy});
+      mx::eval(traced.second);
+      return traced.second;
+    };
+    auto kept = gradient(true), again_kept = gradient(true), dropped = gradient(false);
+    for (size_t i = 0; i < kept.size(); ++i) {  // cuDNN adds up in any order
+      float noise = difference(again_kept[i], kept[i]);
+      EXPECT_LE(difference(dropped[i], kept[i]), 2 * noise + 1e-5f) << i;
+    }
   }
+
+ private:
+  mx::Device before_ = mx::default_device();
 };
 
 TEST_F(CudaOps, FeedForward) {
@@ -142,6 +177,76 @@ TEST_F(CudaOps, Attention) {
           return ops::reference::attention(in[0], in[1], in[2], c.heads, rotary, 1e-5f);
         },
         inputs);
+  }
+}
+
+// float32 takes the compositions on a GPU; its products may round to TF32 (MLX_ENABLE_TF32=0
+// forbids).
+TEST_F(CudaOps, Float32AgreesWithTheCpu) {
+  auto tables = ops::rotary_tables(13, 64, 1e4f);
+  std::vector<std::pair<const char*, Op>> ops = {
+      {"feed_forward",
+       [](const Arrays& in) { return ops::feed_forward(in[0], in[1], in[2], 1e-5f); }},
+      {"token_mixing",
+       [](const Arrays& in) { return ops::token_mixing(in[0], in[3], in[4], 1e-5f); }},
+      {"attention",
+       [&](const Arrays& in) { return ops::attention(in[0], in[5], in[6], 3, &tables, 1e-5f); }}};
+  Arrays inputs = {
+      normal({3, 13, 192}, 1, 1, mx::float32),  normal({2 * 176, 192}, 0.1f, 2, mx::float32),
+      normal({192, 176}, 0.1f, 3, mx::float32), normal({2 * 24, 13}, 0.3f, 4, mx::float32),
+      normal({13, 24}, 0.2f, 5, mx::float32),   normal({3 * 192, 192}, 0.1f, 6, mx::float32),
+      normal({192, 192}, 0.1f, 7, mx::float32)};
+  auto dy = normal({3, 13, 192}, 1, 8, mx::float32);
+  mx::eval(inputs);
+  mx::eval(dy);
+  for (auto& [name, op] : ops) {
+    auto on_gpu = differentiate(op, inputs, dy);
+    mx::synchronize();
+    mx::set_default_device(mx::Device::cpu);
+    auto on_cpu = differentiate(op, inputs, dy);
+    for (size_t i = 0; i < on_cpu.size(); ++i) {
+      if (mx::max(mx::abs(on_cpu[i])).item<float>() == 0) continue;  // not this operation's weight
+      EXPECT_LE(difference(on_gpu[i], on_cpu[i]), 2e-3f) << name << " " << i;
+    }
+    mx::synchronize();
+    mx::set_default_device(mx::Device::gpu);
+  }
+}
+
+TEST_F(CudaOps, AdamATan2) {
+  ops::AdamScalars scalars{mx::array(0.9f), mx::array(0.01f), mx::array(3.0f), 0.1f,
+                           0.05f,           0.999f,           0.001f};
+  for (auto shape : {mx::Shape{1}, mx::Shape{7, 5}, mx::Shape{1201, 370}}) {
+    Arrays in;
+    for (uint64_t i = 0; i < 5; ++i) in.push_back(normal(shape, 1, i, mx::float32));
+    in[3] = mx::square(in[3]);
+    mx::eval(in);
+    for (bool averages : {false, true}) {
+      auto average = averages ? std::optional(in[4]) : std::nullopt;
+      auto want = ops::reference::adam_atan2(in[0], in[1], in[2], in[3], average, scalars);
+      // Over the NaN of a step before; then over its own inputs, which nobody else holds.
+      auto nothing = mx::full(shape, std::numeric_limits<float>::quiet_NaN(), mx::float32);
+      mx::eval(ops::adam_atan2(nothing, nothing, nothing, nothing, average, scalars));
+      for (bool held : {true, false}) {
+        auto one = mx::array(1.0f);
+        Arrays own = in;
+        if (held) {  // a gradient that starts anywhere in a message
+          int n = static_cast<int>(own[1].size());
+          auto message = mx::concatenate({mx::zeros({3}), mx::flatten(own[1])});
+          own[1] = mx::reshape(mx::slice(message, {3}, {3 + n}), shape);
+        }
+        if (!held) {
+          for (auto& a : own) a = a * one;
+        }
+        if (averages) average = own[4];
+        auto got = ops::adam_atan2(own[0], own[1], own[2], own[3], average, scalars);
+        own.clear();
+        average.reset();
+        ASSERT_EQ(got.size(), want.size());
+        for (size_t i = 0; i < got.size(); ++i) EXPECT_LT(difference(got[i], want[i]), 1e-6f) << i;
+        average = averages ? std::optional(in[4]) : std::nullopt;
+      }
+    }
   }
 }
 

@@ -74,6 +74,7 @@ mx::array softmax_cross_entropy(const mx::array& logits, const mx::array& labels
 Arrays adam_atan2(const mx::array& p, const mx::array& g, const mx::array& m, const mx::array& v,
                   const std::optional<mx::array>& average, const AdamScalars& scalars) {
   if (fused_enabled() && cpu::takes(p)) return cpu::adam_atan2(p, g, m, v, average, scalars);
+  TRM_TRY_CUDA(adam_atan2, (p, g, m, v, average, scalars), (p));
   return reference::adam_atan2(p, g, m, v, average, scalars);
 }
 

@@ -53,8 +53,8 @@ double numbers_of_layer(const ArchConfig& c, int64_t tokens) {
     case Operations::cpu:  // outputs of the two operations and their gradients; what attention
                            // mixed
       return c.mlp_t ? 4 * D : 5 * D;
-    case Operations::cuda:
-      return 3 * D + 4 * inner + (c.mlp_t ? 1.5 * D + 2 * mixed : 26 * D + 0.5 * scores);
+    case Operations::cuda:  // outputs of the two operations; gate and up; q, k, v and what they mix
+      return (c.mlp_t ? 2 : 6) * D + 2 * inner;
     default:
       return 1.6 * (3 * D + 4 * inner + (c.mlp_t ? 3 * D + 4 * mixed : 8 * D + 2 * scores));
   }
@@ -70,6 +70,9 @@ int64_t step_bytes(const Model& model, int64_t rows) {
   // What goes into a network is kept too: z + injection; computed anew, both and their gradients.
   double network = D + static_cast<double>(a.layers) * numbers_of_layer(c, tokens);
   double numbers = model.io().context.recompute ? network + 4.0 * D * a.of_all : network * a.of_all;
+  if (operations(c) == Operations::cuda) {  // scratch memory, and what MLX still holds meanwhile
+    numbers += 22.0 * D + 3.0 * swiglu_inner(c.hidden_size, c.expansion);
+  }
   if (model.uses_q_continue()) numbers += network;  // the step ahead that q_continue learns from
   double kept = static_cast<double>(rows * tokens * size) * numbers;
   // Every application of a network gives gradients of all its weights, which are added up later.

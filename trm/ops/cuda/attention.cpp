@@ -42,7 +42,7 @@ class AttentionGradient : public GpuPrimitive {
   AttentionGradient(int heads, bool rotary) : heads_(heads), rotary_(rotary) {}
   const char* name() const override { return "AttentionGradient"; }
 
-  void eval_gpu(const Arrays& in, Arrays& out) override {
+  void run(const Arrays& in, Arrays& out) override {
     auto& encoder = mx::cu::get_command_encoder(stream());
     Sizes s(in[0], in[2], heads_);
     auto qkv = half_weight(encoder, in[1], 3 * s.inner, s.width);
@@ -93,12 +93,13 @@ class Attention : public Saving {
   Attention(int heads, bool rotary, float eps) : heads_(heads), rotary_(rotary), eps_(eps) {}
   const char* name() const override { return "Attention"; }
 
-  void eval_gpu(const Arrays& in, Arrays& out) override {
+  void run(const Arrays& in, Arrays& out) override {
     auto& encoder = mx::cu::get_command_encoder(stream());
     Sizes s(in[0], in[2], heads_);
     auto qkv = half_weight(encoder, in[1], 3 * s.inner, s.width);
     auto o = half_weight(encoder, in[2], s.width, s.inner);
-    keeps ? allocate(out[0], encoder) : allocate_over(in[0], out[0], encoder);
+    // cuBLASLt rounds otherwise where it writes over its addend.
+    keeps || !s.ours() ? allocate(out[0], encoder) : allocate_over(in[0], out[0], encoder);
     for (size_t i = 1; i < out.size(); ++i) {
       keeps ? allocate(out[i], encoder) : leave_empty(out[i]);
     }
@@ -137,10 +138,15 @@ class Attention : public Saving {
              } else {
                sdpa(s.sdpa(), projected, mixed, stats, scratch.piece<void>(1), stream);
              }
-             matmul(s.rows, s.width, s.inner, {mixed}, {bits(o), true}, bits(in[0]), bits(out[0]),
-                    false, work, stream);
-             rms_rows(bits(out[0]), keeps ? pointer<float>(out[1]) : nullptr, s.rows, s.width, eps_,
-                      stream);
+             auto* r = keeps ? pointer<float>(out[1]) : nullptr;
+             if (s.ours()) {
+               product_norm(mixed, bits(o), bits(in[0]), bits(out[0]), r, s.rows, s.inner, eps_,
+                            stream);
+             } else {
+               matmul(s.rows, s.width, s.inner, {mixed}, {bits(o), true}, bits(in[0]), bits(out[0]),
+                      false, work, stream);
+               rms_rows(bits(out[0]), r, s.rows, s.width, eps_, stream);
+             }
            });
   }
 

@@ -18,4 +18,8 @@ bool handles_attention(const mx::array& h, const mx::array& qkv, const mx::array
 mx::array attention(const mx::array& h, const mx::array& qkv, const mx::array& o, int heads,
                     const Rotary* rotary, float eps);
 
+bool handles_adam_atan2(const mx::array& p);
+Arrays adam_atan2(const mx::array& p, const mx::array& g, const mx::array& m, const mx::array& v,
+                  const std::optional<mx::array>& average, const AdamScalars& scalars);
+
 }  // namespace trm::ops::cuda

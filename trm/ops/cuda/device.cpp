@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <stdexcept>
+#include <unordered_set>
 
 #include <cudaTypedefs.h>
 #include <fmt/format.h>
@@ -47,8 +48,10 @@ struct Pool {
   std::mutex mutex;
   std::condition_variable progress;
   std::multimap<size_t, PoolBuffer*> free;
-  size_t bytes = 0;
+  std::unordered_set<const void*> all;  // CudaBuffers
+  size_t used = 0;
   int64_t issued = 0, finished = 0;  // recorded nodes
+  PoolCounts counts{};
 };
 
 Pool& pool() {
@@ -65,13 +68,14 @@ void release(mx::allocator::Buffer buffer) {
   auto* b = static_cast<PoolBuffer*>(static_cast<CudaBuffer*>(buffer.ptr()));
   auto& p = pool();
   std::lock_guard lock(p.mutex);
+  p.used -= b->capacity;
   if (b->device >= 0) {
     p.free.emplace(b->capacity, b);
-    p.progress.notify_all();
     return;
   }
   // MLX moved it to memory that the host sees (somebody read it there) and freed ours.
-  p.bytes -= b->capacity;
+  p.counts.bytes -= b->capacity;
+  p.all.erase(static_cast<CudaBuffer*>(b));
   cudaPointerAttributes attributes{};
   if (cudaPointerGetAttributes(&attributes, b->data) == cudaSuccess) {
     attributes.type == cudaMemoryTypeHost ? cudaFreeHost(b->data) : cudaFree(b->data);
@@ -79,52 +83,64 @@ void release(mx::allocator::Buffer buffer) {
   delete b;
 }
 
-// MLX gives an operation's memory back when the device is done with it, and the host runs ahead of
-// the device. So before the pool grows, take() waits until no more than this many of our operations
-// are under way, which is enough to keep the device busy.
-constexpr int64_t kAhead = 48;
+bool pooled(const mx::array& a) {
+  auto* buffer = static_cast<const CudaBuffer*>(a.buffer().ptr());
+  auto& p = pool();
+  std::lock_guard lock(p.mutex);
+  return p.all.contains(buffer) && buffer->device >= 0;
+}
 
 CudaBuffer* take(size_t size, mx::cu::CommandEncoder& encoder) {
   size_t bytes = rounded(size);
   auto& p = pool();
+  std::lock_guard lock(p.mutex);
+  auto found = p.free.lower_bound(bytes);
+  PoolBuffer* b = nullptr;
+  if (found != p.free.end() && found->first <= bytes + bytes / 4) {
+    b = found->second;
+    b->size = size;
+    p.free.erase(found);
+  } else {
+    void* data = nullptr;
+    encoder.device().make_current();
+    cudaError_t error = cudaMallocAsync(&data, bytes, encoder.stream());
+    if (error != cudaSuccess) {
+      cudaGetLastError();
+      throw std::runtime_error(fmt::format(
+          "[cuda] out of memory: {} MB more on top of {} MB; use a smaller global_batch_size",
+          bytes >> 20, p.counts.bytes >> 20));
+    }
+    b = new PoolBuffer{{data, size, encoder.device().cuda_device()}, bytes};
+    p.counts.bytes += bytes;
+    p.all.insert(static_cast<CudaBuffer*>(b));
+  }
+  p.used += b->capacity;
+  p.counts.most_used = std::max(p.counts.most_used, p.used);
+  return b;
+}
+
+// MLX's own operations give memory back when the device is done with them, while the host runs
+// ahead. So recording waits until no more than this many of our operations are under way, which is
+// enough to keep the device busy.
+constexpr int64_t kAhead = 48;
+
+void wait_for_the_device(mx::cu::CommandEncoder& encoder) {
+  auto& p = pool();
   std::unique_lock lock(p.mutex);
-  for (bool committed = false;;) {
-    auto found = p.free.lower_bound(bytes);
-    if (found != p.free.end() && found->first <= bytes + bytes / 4) {
-      auto* b = found->second;
-      b->size = size;
-      p.free.erase(found);
-      return b;
-    }
-    if (bytes < (1u << 20) || p.issued - p.finished <= kAhead) break;
-    if (!committed) {
-      lock.unlock();
-      encoder.commit();
-      lock.lock();
-      committed = true;
-      continue;  // things may have moved while the lock was open
-    }
-    p.progress.wait(lock);  // for a buffer given back, or an operation finished
-  }
-  void* data = nullptr;
-  encoder.device().make_current();
-  cudaError_t error = cudaMallocAsync(&data, bytes, encoder.stream());
-  if (error != cudaSuccess) {
-    cudaGetLastError();
-    throw std::runtime_error(fmt::format(
-        "[cuda] out of memory: {} MB more on top of {} MB; use a smaller global_batch_size",
-        bytes >> 20, p.bytes >> 20));
-  }
-  p.bytes += bytes;
-  return new PoolBuffer{{data, size, encoder.device().cuda_device()}, bytes};
+  if (p.issued - p.finished <= kAhead) return;
+  ++p.counts.waits;
+  lock.unlock();
+  encoder.commit();
+  lock.lock();
+  p.progress.wait(lock, [&] { return p.issued - p.finished <= kAhead; });
 }
 
 }  // namespace
 
-size_t pool_bytes() {
+PoolCounts pool_counts() {
   auto& p = pool();
   std::lock_guard lock(p.mutex);
-  return p.bytes;
+  return p.counts;
 }
 
 void allocate(mx::array& out, mx::cu::CommandEncoder& encoder) {
@@ -132,11 +148,29 @@ void allocate(mx::array& out, mx::cu::CommandEncoder& encoder) {
 }
 
 void allocate_over(const mx::array& in, mx::array& out, mx::cu::CommandEncoder& encoder) {
-  if (in.is_donatable() && in.nbytes() == out.nbytes() && in.flags().row_contiguous) {
+  // MLX lets memory be overwritten only where it made it (is_donatable); what ours is held by
+  // tells the count of its arrays.
+  bool ours = pooled(in);
+  bool free = ours ? in.data_shared_ptr().use_count() == 1 : in.is_donatable();
+  free = free && !out.is_tracer() && in.nbytes() == out.nbytes() && in.flags().row_contiguous;
+  {
+    auto& p = pool();
+    std::lock_guard lock(p.mutex);
+    ++(free ? p.counts.over : p.counts.refused);
+  }
+  if (free) {
     out.copy_shared_buffer(in);
   } else {
     allocate(out, encoder);
   }
+}
+
+void let_go(const mx::array& in, const Arrays& out, mx::cu::CommandEncoder& encoder) {
+  if (pooled(in)) return;
+  for (auto& o : out) {
+    if (o.data_shared_ptr() == in.data_shared_ptr()) return;
+  }
+  encoder.add_temporary(in);
 }
 
 void leave_empty(mx::array& out) {
@@ -146,7 +180,7 @@ void leave_empty(mx::array& out) {
 namespace {
 mx::array& scratch_buffer(mx::cu::CommandEncoder& encoder, size_t bytes) {
   static auto* current = new mx::array(mx::zeros({0}, mx::uint8));
-  if (static_cast<size_t>(current->size()) < bytes) {
+  if (current->nbytes() < bytes) {
     if (current->size() > 0) encoder.add_temporary(*current);  // until its last user is done
     int blocks = static_cast<int>((bytes + (1u << 21) - 1) >> 21);
     // Counted in 4-byte units: shapes are 32-bit.
@@ -170,7 +204,11 @@ Scratch::Scratch(mx::cu::CommandEncoder& encoder, std::initializer_list<size_t> 
 
 void record(mx::cu::CommandEncoder& encoder, const Arrays& inputs, const Arrays& outputs,
             const Scratch* scratch, const std::function<void(cudaStream_t)>& launch) {
-  for (auto& a : inputs) encoder.set_input_array(a);
+  for (auto& a : inputs) {
+    encoder.set_input_array(a);
+    // The next operation that gets this memory has to come after this one.
+    if (pooled(a)) encoder.set_output_array(a);
+  }
   for (auto& a : outputs) encoder.set_output_array(a);
   if (scratch) encoder.set_output_array(scratch->buffer());
   {
@@ -178,13 +216,16 @@ void record(mx::cu::CommandEncoder& encoder, const Arrays& inputs, const Arrays&
     launch(encoder.stream());
   }
   auto& p = pool();
-  std::lock_guard lock(p.mutex);
-  ++p.issued;
   encoder.add_completed_handler([&p] {
     std::lock_guard lock(p.mutex);
     ++p.finished;
     p.progress.notify_all();
   });
+  {
+    std::lock_guard lock(p.mutex);
+    ++p.issued;
+  }
+  wait_for_the_device(encoder);
 }
 
 mx::array half_weight(mx::cu::CommandEncoder& encoder, const mx::array& master, int rows,
@@ -251,6 +292,15 @@ CUtensorMap tensor_map(const void* data, std::initializer_list<int64_t> shape,
         fmt::format("[cuda] cuTensorMapEncodeTiled failed ({})", static_cast<int>(result)));
   }
   return map;
+}
+
+void product_norm(const half* p, const half* weight, const half* x, half* y, float* r, int64_t rows,
+                  int inner, float eps, cudaStream_t stream) {
+  constexpr int width = 512;
+  product_norm(
+      {tensor_map(p, {rows, inner}, {128, 64}), tensor_map(weight, {width, inner}, {128, 64}),
+       tensor_map(x, {rows, width}, {128, 64}), tensor_map(y, {rows, width}, {64, 64})},
+      r, static_cast<int>(rows), inner, eps, processors(), stream);
 }
 
 }  // namespace trm::ops::cuda

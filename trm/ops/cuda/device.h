@@ -22,15 +22,23 @@ int processors();
 void allocate(mx::array& out, mx::cu::CommandEncoder& encoder);
 
 /// The same, but over `in` where nobody else holds that: a chain of operations then runs in place.
-/// MLX itself does not reuse memory before the device is done with it. Only for an input that the
-/// op wrapped in mx::contiguous, so that its references tell.
+/// Only inside GpuPrimitive::run, for an input that the op wrapped in mx::contiguous.
 void allocate_over(const mx::array& in, mx::array& out, mx::cu::CommandEncoder& encoder);
 
 /// An output nobody asked for.
 void leave_empty(mx::array& out);
 
-/// Bytes the pool holds, used or free.
-size_t pool_bytes();
+/// Ends this operation's hold of an input. Memory of the pool is free for the next operation that
+/// is recorded, for MLX's graph runs that one later; other memory once the device is done.
+void let_go(const mx::array& in, const Arrays& out, mx::cu::CommandEncoder& encoder);
+
+/// For benchmarks: bytes of the pool, the most that were in use at once, outputs written over an
+/// input, outputs that were to be but whose input somebody else held, waits for the device.
+struct PoolCounts {
+  size_t bytes, most_used;
+  int64_t over, refused, waits;
+};
+PoolCounts pool_counts();
 
 template <class T>
 T* pointer(const mx::array& a) {
@@ -56,7 +64,7 @@ class Scratch {
 
 /// Records what `launch` does on the stream it gets as one node of MLX's graph, after the writers
 /// of `inputs` and before the readers of `outputs`. Primitives that use `scratch` follow each
-/// other.
+/// other. Waits for the device where too much is under way.
 void record(mx::cu::CommandEncoder& encoder, const Arrays& inputs, const Arrays& outputs,
             const Scratch* scratch, const std::function<void(cudaStream_t)>& launch);
 
@@ -64,6 +72,10 @@ void record(mx::cu::CommandEncoder& encoder, const Arrays& inputs, const Arrays&
 /// each state of the weight: the copies of the last few weights are kept.
 mx::array half_weight(mx::cu::CommandEncoder& encoder, const mx::array& master, int rows,
                       int columns);
+
+/// y = RMS(x + p weight^T), x and y (rows, 512), p (rows, inner), weight (512, inner).
+void product_norm(const half* p, const half* weight, const half* x, half* y, float* r, int64_t rows,
+                  int inner, float eps, cudaStream_t stream);
 
 /// A row-major bfloat16 matrix (…, rows, columns) and the box that one copy moves.
 CUtensorMap tensor_map(const void* data, std::initializer_list<int64_t> shape,

@@ -21,7 +21,7 @@ class FeedForwardGradient : public GpuPrimitive {
  public:
   const char* name() const override { return "FeedForwardGradient"; }
 
-  void eval_gpu(const Arrays& in, Arrays& out) override {
+  void run(const Arrays& in, Arrays& out) override {
     auto& encoder = mx::cu::get_command_encoder(stream());
     Sizes s(in[0], in[2]);
     auto gate_up = half_weight(encoder, in[1], 2 * s.inner, s.width);
@@ -58,7 +58,7 @@ class FeedForward : public Saving {
   explicit FeedForward(float eps) : eps_(eps) {}
   const char* name() const override { return "FeedForward"; }
 
-  void eval_gpu(const Arrays& in, Arrays& out) override {
+  void run(const Arrays& in, Arrays& out) override {
     auto& encoder = mx::cu::get_command_encoder(stream());
     Sizes s(in[0], in[2]);
     auto gate_up = half_weight(encoder, in[1], 2 * s.inner, s.width);
@@ -67,8 +67,8 @@ class FeedForward : public Saving {
     for (size_t i = 1; i < out.size(); ++i) {
       keeps ? allocate(out[i], encoder) : leave_empty(out[i]);
     }
-    Scratch scratch(encoder, {kMatmulScratch, s.bytes(s.inner)});
-    auto* p = scratch.piece<half>(1);
+    Scratch scratch(encoder, {s.bytes(s.inner)});
+    auto* p = scratch.piece<half>(0);
     SwigluMaps maps{tensor_map(bits(in[0]), {s.rows, s.width}, {128, 64}),
                     tensor_map(bits(gate_up), {2 * s.inner, s.width}, {64, 64}),
                     tensor_map(p, {s.rows, s.inner}, {64, 64})};
@@ -76,10 +76,8 @@ class FeedForward : public Saving {
            [&](cudaStream_t stream) {
              swiglu(maps, static_cast<int>(s.rows), s.inner, keeps ? bits(out[2]) : nullptr,
                     processors(), stream);
-             matmul(s.rows, s.width, s.inner, {p}, {bits(down), true}, bits(in[0]), bits(out[0]),
-                    false, scratch.piece<void>(0), stream);
-             rms_rows(bits(out[0]), keeps ? pointer<float>(out[1]) : nullptr, s.rows, s.width, eps_,
-                      stream);
+             product_norm(p, bits(down), bits(in[0]), bits(out[0]),
+                          keeps ? pointer<float>(out[1]) : nullptr, s.rows, s.inner, eps_, stream);
            });
   }
 

@@ -37,6 +37,21 @@ void rms_tokens_backward(const half* y, const half* dy, const float* r, half* ds
 void rotate(half* qkv, const float* cos, const float* sin, int64_t rows, int tokens, int heads,
             int dim, bool inverse, cudaStream_t stream);
 
+// --- adam_atan2.cu ---
+
+struct AdamArrays {  // of n values each, but for three scalars; an output may be over its input
+  const float *p, *g, *m, *v;
+  const float *decay, *step_size, *inv_sqrt_bias2;
+  const float* average;  // null without one
+  float *p_out, *m_out, *v_out, *average_out;
+};
+struct AdamConstants {
+  float one_minus_beta1, one_minus_beta2, rate, one_minus_rate;
+};
+
+void adam_atan2(const AdamArrays& arrays, const AdamConstants& constants, int64_t n,
+                cudaStream_t stream);
+
 // --- attention_short.cu ---
 
 struct ShortAttentionMaps {  // boxes 64 columns wide, 128-byte swizzle
@@ -93,6 +108,20 @@ struct SwigluMaps {     // boxes (columns x rows), 128-byte swizzle
 /// x weight^T. x is 512 wide, inner a multiple of 256.
 void swiglu(const SwigluMaps& maps, int rows, int inner, half* gate_up, int processors,
             cudaStream_t stream);
+
+// --- product_norm.cu ---
+
+struct ProductNormMaps {  // boxes (columns x rows), 128-byte swizzle
+  CUtensorMap p;          // (rows, inner), 64 x 128
+  CUtensorMap weight;     // (512, inner), 64 x 128
+  CUtensorMap x;          // (rows, 512), 64 x 128
+  CUtensorMap y;          // (rows, 512), 64 x 64; may be x's memory
+};
+
+/// y = RMS(x + p weight^T) along rows; r (rows) = 1/rms unless null. inner is a multiple of 64, at
+/// least 192.
+void product_norm(const ProductNormMaps& maps, float* r, int rows, int inner, float eps,
+                  int processors, cudaStream_t stream);
 
 // --- swiglu_gradient.cu ---
 

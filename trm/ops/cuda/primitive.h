@@ -6,15 +6,32 @@
 
 #include "mlx/primitives.h"
 #include "trm/mlx.h"
+#include "trm/ops/cuda/device.h"
 
 namespace trm::ops::cuda {
 
 class GpuPrimitive : public mx::Primitive {
  public:
   GpuPrimitive() : mx::Primitive(mx::default_stream(mx::default_device())) {}
+  void eval_gpu(const Arrays& in, Arrays& out) final {
+    auto& encoder = mx::cu::get_command_encoder(stream());
+    if (out[0].is_tracer()) return run(in, out);  // somebody may ask for its gradient later
+    // Each output holds every input; here one alone does, so that what nobody else holds can be
+    // overwritten, and in the end none. MLX would hold the inputs until the device is done.
+    for (auto& o : out) {
+      if (&o.inputs() != &in) o.inputs().clear();
+    }
+    run(in, out);
+    for (auto& a : in) let_go(a, out, encoder);
+    for (auto& o : out) o.inputs().clear();
+  }
   void eval_cpu(const Arrays&, Arrays&) override {
     throw std::runtime_error(std::string("[cuda] ") + name() + " runs on the GPU only");
   }
+
+ protected:
+  /// Allocates the outputs and records the work.
+  virtual void run(const Arrays& in, Arrays& out) = 0;
 };
 
 /// A forward primitive whose outputs after the first are only for its gradient: `keeps` tells it to

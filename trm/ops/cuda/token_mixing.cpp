@@ -26,7 +26,7 @@ class TokenMixingGradient : public GpuPrimitive {
  public:
   const char* name() const override { return "TokenMixingGradient"; }
 
-  void eval_gpu(const Arrays& in, Arrays& out) override {
+  void run(const Arrays& in, Arrays& out) override {
     auto& encoder = mx::cu::get_command_encoder(stream());
     Sizes s(in[0], in[2]);
     auto gate_up = half_weight(encoder, in[1], 2 * s.inner, kGateUpPadded);
@@ -59,7 +59,7 @@ class TokenMixing : public Saving {
   explicit TokenMixing(float eps) : eps_(eps) {}
   const char* name() const override { return "TokenMixing"; }
 
-  void eval_gpu(const Arrays& in, Arrays& out) override {
+  void run(const Arrays& in, Arrays& out) override {
     auto& encoder = mx::cu::get_command_encoder(stream());
     Sizes s(in[0], in[2]);
     auto gate_up = half_weight(encoder, in[1], 2 * s.inner, kGateUpPadded);
