@@ -25,7 +25,7 @@ struct OutTensor {
 
 struct WriteOptions {
   unsigned threads = 0;              // 0: one a processor, at most 4
-  uint64_t direct_from = 8 << 20;   // bytes from which the system's cache is gone around
+  uint64_t direct_from = 8 << 20;    // bytes from which the system's cache is gone around
   uint64_t zip64_from = 0xffffffff;  // sizes and places with zip64's fields; tests lower it
 };
 
