@@ -14,8 +14,9 @@ void add_run_options(CLI::App& command, RunOptions& options) {
           [&options](const std::string& rule) {
             options.halt = rule == "q" ? Halt::q : rule == "settled" ? Halt::settled : Halt::none;
           },
-          "Leave a puzzle early: q: once q_halt > 0; settled: once its answer stayed the same\n"
-          "besides. Faster, and less accurate where the model would have changed its mind later")
+          "Leave a puzzle early: q: once q_halt > 0; settled: once its answer\n"
+          "stands still. Faster, and less accurate where the model would have changed its mind "
+          "later")
       ->check(CLI::IsMember({"none", "q", "settled"}));
   command.add_flag_callback(
       "--early-stop", [&options] { options.halt = Halt::settled; }, "The same as --halt settled");

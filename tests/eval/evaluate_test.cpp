@@ -73,9 +73,19 @@ TEST(EarlyStop, SettledRowsRepeatAndTheOthersGoOnAsBefore) {
   EXPECT_FLOAT_EQ(early.sums[kSteps], static_cast<float>(computed));
 }
 
-TEST(EarlyStop, ChangesNothingWhereNoRowHalts) {
+TEST(EarlyStop, OneCellInAHundredMayStillChange) {
+  std::vector<int32_t> none, a(81, 3), b = a, c = a;
+  b[80] = 4, c[0] = c[40] = 5;
+  EXPECT_FALSE(settled(none, a)) << "the first step";
+  EXPECT_TRUE(settled(a, a));
+  EXPECT_TRUE(settled(a, b));
+  EXPECT_FALSE(settled(a, c));
+  EXPECT_FALSE(settled(std::vector<int32_t>{1, 2}, std::vector<int32_t>{1, 3}));
+}
+
+TEST(HaltQ, ChangesNothingWhereNoRowHalts) {
   auto model = model_that_halts(-5);
-  auto full = run(model, Halt::none), early = run(model, Halt::settled);
+  auto full = run(model, Halt::none), early = run(model, Halt::q);
   EXPECT_EQ(early.preds, full.preds);
   // The padding of the last batch is dropped, and with it its share of the halting losses.
   for (auto m : {kCount, kAccuracy, kExactAccuracy, kQHaltAccuracy, kSteps}) {

@@ -33,6 +33,13 @@ void check_batch(const Model& model, const Batch& batch) {
   }
 }
 
+bool settled(std::span<const int32_t> before, std::span<const int32_t> now) {
+  if (before.size() != now.size()) return false;
+  size_t changed = 0;
+  for (size_t i = 0; i < now.size(); ++i) changed += before[i] != now[i];
+  return changed <= (now.size() + 50) / 100;
+}
+
 Evaluation evaluate(const Model& model, const NextBatch& next, const EvaluateOptions& options) {
   Evaluation total;
   total.cells = model.shape.seq_len;

@@ -3,6 +3,7 @@
 #include <array>
 #include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "trm/act.h"
@@ -14,8 +15,13 @@ namespace trm {
 enum class Halt {
   none,
   q,        // q_halt > 0: the model believes its answer
-  settled,  // … and the answer is that of the step before
+  settled,  // the answer is that of the step before, see settled()
 };
+
+/// Whether an answer (cells) has settled: at most 1 % of its cells, rounded (one of 81), differ
+/// from the step before's, which is empty in the first step. Needs no belief: what the model cannot
+/// solve stands still as well.
+bool settled(std::span<const int32_t> before, std::span<const int32_t> now);
 
 struct EvaluateOptions {
   /// ACT steps to run; none: the model's halt_max_steps, as in training.

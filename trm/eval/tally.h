@@ -47,7 +47,7 @@ class Tally {
   // halting loss.
   bool see(const RowStep& s) {
     auto& row = rows_[static_cast<size_t>(s.row)];
-    bool settled = look(row, s);
+    bool stands = look(row, s);
     if (s.row >= batch_->rows) return options_.halt == Halt::none && !options_.done;
     ++total_.row_steps;
     bool believes = s.q_halt > 0, last = s.step + 1 == steps_;
@@ -57,9 +57,8 @@ class Tally {
     }
     row.believed = row.believed || believes;
     bool done = options_.done && options_.done(*batch_, s.row, s.preds);
-    bool leaves =
-        done ||
-        (believes && (options_.halt == Halt::q || (options_.halt == Halt::settled && settled)));
+    bool leaves = done || (options_.halt == Halt::q && believes) ||
+                  (options_.halt == Halt::settled && stands);
     count(row, s.row, s.step, leaves ? steps_ : s.step + 1);
     return !leaves;
   }
@@ -86,10 +85,10 @@ class Tally {
   }
 
  private:
-  // Takes over what the step showed; whether the answer stayed the same.
+  // Takes over what the step showed; whether the answer has settled.
   bool look(Row& row, const RowStep& s) const {
     auto cells = static_cast<size_t>(batch_->seq_len);
-    bool same = std::equal(row.preds.begin(), row.preds.end(), s.preds) && !row.preds.empty();
+    bool stands = settled(row.preds, {s.preds, cells});
     row.preds.assign(s.preds, s.preds + cells);
     row.q_halt = s.q_halt;
     row.lm_loss = s.lm_loss;
@@ -100,7 +99,7 @@ class Tally {
       row.asked += labels[i] != kIgnoreLabel;
       row.right += labels[i] != kIgnoreLabel && s.preds[i] == labels[i];
     }
-    return same;
+    return stands;
   }
 
   void count(const Row& row, int index, int from, int to) {

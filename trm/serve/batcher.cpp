@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <exception>
 
+#include "trm/eval/evaluate.h"
+
 namespace trm::serve {
 
 namespace {
@@ -139,8 +141,8 @@ void Batcher::step(size_t engine) {
     for (int i = 0; i < batch; ++i) {
       auto& t = *running[i];
       ++t.steps_;
-      bool settled = t.question_.early_stop && rows[i].q_halt > 0 && rows[i].preds == t.last_preds_;
-      bool last = settled || t.steps_ >= t.question_.steps;
+      bool stands = t.question_.early_stop && settled(t.last_preds_, rows[i].preds);
+      bool last = stands || t.steps_ >= t.question_.steps;
       if (t.question_.early_stop) t.last_preds_ = rows[i].preds;
       bool gone = t.cancelled();
       t.put({t.steps_, std::move(rows[i]), took.count(), batch, last, ""});

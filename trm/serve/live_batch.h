@@ -13,7 +13,7 @@ struct Question {
   std::vector<int32_t> tokens;  // (cells)
   int32_t identifier = 0;
   int steps = 16;
-  bool early_stop = false;  // leave once q_halt > 0 and the answer did not change
+  bool early_stop = false;  // leave once the answer has settled
 };
 
 /// What a step made of one row.
