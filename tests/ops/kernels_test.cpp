@@ -184,7 +184,8 @@ struct Sizes {
 const std::vector<Sizes> kSizes = {{1, 1, 2, 1, 1},     {3, 20, 34, 17, 1},  {3, 97, 64, 48, 2},
                                    {2, 113, 96, 71, 3}, {5, 37, 130, 70, 5}, {2, 230, 64, 33, 1}};
 
-Outputs run_mixing(const Type& t, const Sizes& s, bool over_tokens, std::mt19937 seed) {
+Outputs run_mixing(const Type& t, const Sizes& s, bool over_tokens, std::mt19937 seed,
+                   bool keeps_gates = false) {
   generator() = seed;
   const int n = over_tokens ? s.tokens : s.hidden;
   const long size = static_cast<long>(s.batch) * s.tokens * s.hidden;
@@ -195,17 +196,25 @@ Outputs run_mixing(const Type& t, const Sizes& s, bool over_tokens, std::mt19937
   a.all = {std::vector<float>(gate_up.size()), std::vector<float>(down.size())};
   std::vector<float> inv(s.batch * std::max(s.tokens, s.hidden));
   Scratch scratch;
-  auto both = [&](auto op, long count) {
-    op.pack_forward(gate_up.data(), down.data(), scratch);
-    op.forward(h.data(), count, a.of_type(0), inv.data());
-    op.pack_backward(gate_up.data(), down.data(), scratch);
-    op.backward(h.data(), a.of_type(0), inv.data(), dy.data(), count, a.of_type(1), a.floats(0),
-                a.floats(1));
-  };
   if (over_tokens) {
-    both(TokenMixing(t, s.tokens, s.hidden, s.inner, 1e-5f), s.batch);
+    TokenMixing op(t, s.tokens, s.hidden, s.inner, 1e-5f);
+    float* sums = scratch.floats(op.sums_size());
+    op.pack_forward(gate_up.data(), down.data(), scratch);
+    op.forward(h.data(), s.batch, a.of_type(0), inv.data());
+    op.pack_backward(gate_up.data(), down.data(), scratch);
+    op.backward(h.data(), a.of_type(0), inv.data(), dy.data(), s.batch, a.of_type(1), sums, false);
+    op.unpack(sums, a.floats(0), a.floats(1));
   } else {
-    both(FeedForward(t, s.hidden, s.inner, 1e-5f), s.batch * s.tokens);
+    FeedForward op(t, s.hidden, s.inner, 1e-5f);
+    long rows = s.batch * s.tokens;
+    float* sums = scratch.floats(op.sums_size());
+    void* gates = keeps_gates ? scratch.bytes(op.gates_size(rows) * t.size) : nullptr;
+    op.pack_forward(gate_up.data(), down.data(), scratch);
+    op.forward(h.data(), rows, a.of_type(0), inv.data(), gates);
+    op.pack_backward(gate_up.data(), down.data(), keeps_gates, scratch);
+    op.backward(h.data(), a.of_type(0), inv.data(), gates, dy.data(), rows, a.of_type(1), sums,
+                false);
+    op.unpack(sums, a.floats(0), a.floats(1));
   }
   return a.take();
 }
@@ -224,11 +233,13 @@ Outputs run_attention(const Type& t, const Sizes& s, std::mt19937 seed) {
   std::vector<float> inv(rows), log_sum(rows * s.heads);
   Scratch scratch;
   Attention op(t, {s.tokens, s.hidden, s.heads, width / s.heads}, nullptr, nullptr, 1e-5f);
+  float* sums = scratch.floats(op.sums_size());
   op.pack_forward(qkv.data(), o.data(), scratch);
   op.forward(h.data(), s.batch, a.of_type(0), a.of_type(1), inv.data(), log_sum.data());
   op.pack_backward(qkv.data(), o.data(), scratch);
   op.backward(h.data(), a.of_type(0), a.of_type(1), inv.data(), log_sum.data(), dy.data(), s.batch,
-              a.of_type(2), a.floats(0), a.floats(1));
+              a.of_type(2), sums, false);
+  op.unpack(sums, a.floats(0), a.floats(1));
   return a.take();
 }
 
@@ -258,6 +269,8 @@ TEST(KernelsTest, OperationsByTilesEqualThoseWithout) {
     auto seed = generator();
     expect_close(run_mixing(tiles, s, false, seed), run_mixing(plain, s, false, seed),
                  "feed-forward");
+    expect_close(run_mixing(tiles, s, false, seed, true), run_mixing(plain, s, false, seed),
+                 "feed-forward with kept gates");
     if (s.tokens < 2) continue;  // one token: y is +-1 and its gradient nothing but rounding
     expect_close(run_mixing(tiles, s, true, seed), run_mixing(plain, s, true, seed),
                  "token mixing");

@@ -4,7 +4,7 @@ namespace trm {
 
 Latents TRM::recursion(const Latents& z, const mx::array& x, int cycles) const {
   auto network = L_level.network(io.context);
-  if (ops::fuses_recursion(z[0], z[1], x, network)) {  // the same loops in one operation
+  if (ops::fuses_recursion(z[0], z[1], x, network, cycles)) {  // the same loops in one operation
     return ops::recursion(z[0], z[1], x, network, cycles, L_cycles);
   }
   return network_by_network(z, x, cycles);

@@ -52,8 +52,8 @@ mx::array attention(const mx::array& h, const mx::array& qkv, const mx::array& o
 }
 
 bool fuses_recursion(const mx::array& z_H, const mx::array& z_L, const mx::array& x,
-                     const Network& network) {
-  return fused_enabled() && cpu::takes(z_H, z_L, x, network);
+                     const Network& network, int cycles) {
+  return fused_enabled() && cpu::takes(z_H, z_L, x, network, cycles);
 }
 
 Arrays recursion(const mx::array& z_H, const mx::array& z_L, const mx::array& x,

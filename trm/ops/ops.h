@@ -59,11 +59,11 @@ struct Network {
   float eps;
 };
 
-/// True where recursion() can run: nothing is being differentiated and a device's twin takes it.
+/// True where recursion() can run: a device's twin takes it, and with a gradient it is one cycle.
 bool fuses_recursion(const mx::array& z_H, const mx::array& z_L, const mx::array& x,
-                     const Network& network);
+                     const Network& network, int cycles);
 
-/// The cycles of a TRM without gradient in one operation. `cycles` times: L_cycles times z_L =
+/// The cycles of a TRM in one operation. `cycles` times: L_cycles times z_L =
 /// net(z_L + z_H + x), then z_H = net(z_H + z_L). All (B, L, D); returns {z_H, z_L}. Its reference
 /// is TRM::recursion.
 Arrays recursion(const mx::array& z_H, const mx::array& z_L, const mx::array& x,

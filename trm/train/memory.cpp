@@ -60,6 +60,18 @@ double numbers_of_layer(const ArchConfig& c, int64_t tokens) {
   }
 }
 
+/// Whether a cycle with its gradient is one operation (ops::recursion).
+bool is_one_operation(const ArchConfig& c) {
+  return c.kind == ModelKind::trm && operations(c) == Operations::cpu;
+}
+
+/// Numbers a token that such an operation keeps of one layer: the outputs of both its parts, and
+/// gates and ups or what attention mixed.
+double numbers_of_cycle(const ArchConfig& c) {
+  double D = c.hidden_size;
+  return c.mlp_t ? 2 * D + 2 * swiglu_inner(c.hidden_size, c.expansion) : 3 * D;
+}
+
 }  // namespace
 
 int64_t step_bytes(const Model& model, int64_t rows) {
@@ -68,19 +80,23 @@ int64_t step_bytes(const Model& model, int64_t rows) {
   int64_t tokens = model.tokens(), D = c.hidden_size;
   int64_t size = c.forward_dtype == "float32" ? 4 : 2;
   // What goes into a network is kept too: z + injection; computed anew, both and their gradients.
-  double network = D + static_cast<double>(a.layers) * numbers_of_layer(c, tokens);
+  bool one_operation = is_one_operation(c) && !model.io().context.recompute;
+  double of_layer = one_operation ? numbers_of_cycle(c) : numbers_of_layer(c, tokens);
+  double network = D + static_cast<double>(a.layers) * of_layer;
   double numbers = model.io().context.recompute ? network + 4.0 * D * a.of_all : network * a.of_all;
   if (operations(c) == Operations::cuda) {  // scratch memory, and what MLX still holds meanwhile
     numbers += 22.0 * D + 3.0 * swiglu_inner(c.hidden_size, c.expansion);
   }
   if (model.uses_q_continue()) numbers += network;  // the step ahead that q_continue learns from
   double kept = static_cast<double>(rows * tokens * size) * numbers;
-  // Every application of a network gives gradients of all its weights, which are added up later.
+  // Every application of a network gives gradients of all its weights, which are added up later;
+  // one operation adds them up itself.
+  int64_t copies = one_operation ? 2 : a.of_each + 1;
   int64_t gradients = 0;
   visit(model, [&](const std::string& name, const mx::array& leaf, bool trained) {
     bool repeated = name.find(".layers.") != std::string::npos;
     if (trained) {
-      gradients += static_cast<int64_t>(leaf.nbytes()) * (repeated ? a.of_each + 1 : 2);
+      gradients += static_cast<int64_t>(leaf.nbytes()) * (repeated ? copies : 2);
     }
   });
   int64_t logits = rows * model.shape.seq_len * model.shape.vocab_size * 12;

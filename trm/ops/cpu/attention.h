@@ -30,10 +30,15 @@ class Attention {
   /// One sample, by the calling thread.
   void forward_sample(const void* h, void* y, float* inv) const;
 
-  /// dh, and the gradients of the weights in their own layout.
+  /// dh, which may be dy, and the gradients of the weights as sums_size() floats, set or added to;
+  /// unpack() brings those into the layout of the weights.
   void backward(const void* h, const void* y, const void* mixed, const float* inv,
-                const float* log_sum, const void* dy, long batch, void* dh, float* dqkv,
-                float* do_) const;
+                const float* log_sum, const void* dy, long batch, void* dh, float* sums,
+                bool accumulate) const;
+  long sums_size() const {
+    return (qkv_panels() + width_panels()) * hidden_panels() * kPanel * kPanel;
+  }
+  void unpack(const float* sums, float* dqkv, float* do_) const;
 
  private:
   // Queries, keys (both rotated) and values of one head: T rows and their strides, and the panels

@@ -33,8 +33,8 @@ struct Attention::Round {
 };
 
 void Attention::backward(const void* h, const void* y, const void* mixed, const float* inv,
-                         const float* log_sum, const void* dy, long batch, void* dh, float* dqkv,
-                         float* do_) const {
+                         const float* log_sum, const void* dy, long batch, void* dh, float* sums,
+                         bool accumulate) const {
   Scratch scratch;
   long width = a_.width();
   long samples = std::clamp<long>(kRound / a_.tokens, 1, batch), most = samples * a_.tokens;
@@ -48,9 +48,7 @@ void Attention::backward(const void* h, const void* y, const void* mixed, const 
   r.ds_panels = scratch.floats(hidden_panels() * words * kPanel);
   r.dqkv_panels = scratch.floats(qkv_panels() * words * kPanel);
   r.mixed_panels = scratch.floats(width_panels() * words * kPanel);
-  long panel = hidden_panels() * kPanel * kPanel;
-  float* dqkv_sum = scratch.floats(qkv_panels() * panel);
-  float* do_sum = scratch.floats(width_panels() * panel);
+  float* do_sum = sums + qkv_panels() * hidden_panels() * kPanel * kPanel;
   for (long b = 0; b < batch; b += samples) {
     long count = std::min(samples, batch - b), first = b * a_.tokens;
     r.rows = count * a_.tokens, r.words = t_.words(r.rows);
@@ -74,13 +72,17 @@ void Attention::backward(const void* h, const void* y, const void* mixed, const 
       }
     });
     by_rows(&Attention::backward_input);
-    panel_products(t_, r.h_panels, hidden_panels(), r.dqkv_panels, qkv_panels(), r.words, dqkv_sum,
-                   b > 0);
+    panel_products(t_, r.h_panels, hidden_panels(), r.dqkv_panels, qkv_panels(), r.words, sums,
+                   accumulate || b > 0);
     panel_products(t_, r.ds_panels, hidden_panels(), r.mixed_panels, width_panels(), r.words,
-                   do_sum, b > 0);
+                   do_sum, accumulate || b > 0);
   }
-  unpack_panels_turned(dqkv_sum, hidden_panels(), a_.hidden, 3 * width, dqkv);
-  unpack_panels(do_sum, hidden_panels(), a_.hidden, width, do_);
+}
+
+void Attention::unpack(const float* sums, float* dqkv, float* do_) const {
+  long panel = hidden_panels() * kPanel * kPanel;
+  unpack_panels_turned(sums, hidden_panels(), a_.hidden, 3L * a_.width(), dqkv);
+  unpack_panels(sums + qkv_panels() * panel, hidden_panels(), a_.hidden, a_.width(), do_);
 }
 
 // Through the norm and o: ds, d(mixed); the projections again; panels of h, ds and mixed.

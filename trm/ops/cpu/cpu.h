@@ -20,9 +20,10 @@ constexpr bool takes_heads(int head_dim) { return head_dim % 2 == 0; }
 mx::array attention(const mx::array& h, const mx::array& qkv, const mx::array& o, int heads,
                     const Rotary* rotary, float eps);
 
-/// True when recursion() runs: as above, all of one shape and dtype, and nothing being
-/// differentiated.
-bool takes(const mx::array& z_H, const mx::array& z_L, const mx::array& x, const Network& network);
+/// True when recursion() runs: as above, all of one shape and dtype; one cycle where anything is
+/// being differentiated.
+bool takes(const mx::array& z_H, const mx::array& z_L, const mx::array& x, const Network& network,
+           int cycles);
 
 Arrays recursion(const mx::array& z_H, const mx::array& z_L, const mx::array& x,
                  const Network& network, int cycles, int L_cycles);

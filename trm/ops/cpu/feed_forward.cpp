@@ -29,9 +29,10 @@ void FeedForward::pack_forward(const float* gate_up, const float* down, Scratch&
   down_ = pack_rows(t_, narrow_rows(t_, down, hidden_, inner_, scratch), hidden_, inner_, scratch);
 }
 
-void FeedForward::pack_backward(const float* gate_up, const float* down, Scratch& scratch) {
+void FeedForward::pack_backward(const float* gate_up, const float* down, bool kept,
+                                Scratch& scratch) {
   Rows gate_rows = narrow_rows(t_, gate_up, 2 * inner_, hidden_, scratch);
-  pack_gates(gate_rows, scratch);
+  if (!kept) pack_gates(gate_rows, scratch);
   Rows rows = narrow_rows(t_, down, hidden_, inner_, scratch);
   down_back_ = pack_columns(t_, row_pointers(t_, rows.data, rows.ld, hidden_, hidden_, scratch),
                             hidden_, inner_, scratch);
@@ -44,17 +45,20 @@ void FeedForward::pack_backward(const float* gate_up, const float* down, Scratch
   gates_back_ = pack_columns(t_, ordered.data(), 2 * padded_inner(), hidden_, scratch);
 }
 
-void FeedForward::forward(const void* h, long rows, void* y, float* inv) const {
+void FeedForward::forward(const void* h, long rows, void* y, float* inv, void* gates) const {
   long blocks = round_up(ceil_div(rows, t_.k.pass_rows), threads());
   parallel(blocks, [&](long begin, long end) {
     for (long b = begin; b < end; ++b) {
       long first = rows * b / blocks, last = rows * (b + 1) / blocks;
-      forward_rows(t_.at(h, first * hidden_), last - first, t_.at(y, first * hidden_), inv + first);
+      Gates kept{gates ? t_.at(gates, first * kPanel) : nullptr, rows};
+      forward_rows(t_.at(h, first * hidden_), last - first, t_.at(y, first * hidden_), inv + first,
+                   kept);
     }
   });
 }
 
-void FeedForward::forward_rows(const void* h, long rows, void* y, float* inv) const {
+void FeedForward::forward_rows(const void* h, long rows, void* y, float* inv,
+                               const Gates& gates) const {
   Scratch scratch;
   long k = t_.words(hidden_), k_inner = t_.words(inner_), ld_s = hidden_panels() * kPanel;
   long block = std::min(rows, t_.k.pass_rows);
@@ -67,6 +71,7 @@ void FeedForward::forward_rows(const void* h, long rows, void* y, float* inv) co
     for (long j = 0; j < padded_inner() / kPair; ++j) {
       t_.k.gemm(static_cast<const Word*>(in), k, 1, n, gates_ + j * k * kPanel, k, c, kPanel,
                 kPanel, false);
+      if (gates.data) t_.k.narrow(c, gates_at(gates, j, first), n * kPanel);
       t_.k.gate_columns(c, n, t_.at(act, j * kPair), padded_inner());
     }
     for (long j = 0; j < hidden_panels(); ++j) {
@@ -84,23 +89,23 @@ void FeedForward::forward_rows(const void* h, long rows, void* y, float* inv) co
 struct FeedForward::Chunk {
   const void *h, *y, *dy;
   const float* inv;
+  Gates gates;
   void* dh;
   long rows, pairs;  // pairs: words along k
   Word *h_panels, *ds_panels, *dgate_panels, *act_panels;
 };
 
-void FeedForward::backward(const void* h, const void* y, const float* inv, const void* dy,
-                           long rows, void* dh, float* dgate_up, float* ddown) const {
+void FeedForward::backward(const void* h, const void* y, const float* inv, const void* gates,
+                           const void* dy, long rows, void* dh, float* sums,
+                           bool accumulate) const {
   Scratch scratch;
   long chunk_rows = std::min(rows, kChunk), max_pairs = t_.words(chunk_rows);
-  long hidden_size = hidden_panels() * kPanel;
   Chunk chunk{};
   chunk.h_panels = scratch.floats(hidden_panels() * max_pairs * kPanel);
   chunk.ds_panels = scratch.floats(hidden_panels() * max_pairs * kPanel);
   chunk.dgate_panels = scratch.floats(2 * inner_panels() * max_pairs * kPanel);
   chunk.act_panels = scratch.floats(inner_panels() * max_pairs * kPanel);
-  float* dgate_up_panels = scratch.floats(2 * padded_inner() * hidden_size);
-  float* ddown_panels = scratch.floats(padded_inner() * hidden_size);
+  float* ddown = sums + 2 * padded_inner() * hidden_panels() * kPanel;
   for (long first = 0; first < rows; first += chunk_rows) {
     chunk.rows = std::min(chunk_rows, rows - first);
     chunk.pairs = t_.words(chunk.rows);
@@ -109,6 +114,7 @@ void FeedForward::backward(const void* h, const void* y, const float* inv, const
     chunk.dy = t_.at(dy, first * hidden_);
     chunk.dh = t_.at(dh, first * hidden_);
     chunk.inv = inv + first;
+    chunk.gates = {gates ? const_cast<void*>(t_.at(gates, first * kPanel)) : nullptr, rows};
     long blocks = round_up(ceil_div(chunk.rows, t_.k.pass_rows), threads());
     parallel(blocks, [&](long begin, long end) {
       for (long b = begin; b < end; ++b) {
@@ -117,11 +123,10 @@ void FeedForward::backward(const void* h, const void* y, const float* inv, const
       }
     });
     panel_products(t_, chunk.h_panels, hidden_panels(), chunk.dgate_panels, 2 * inner_panels(),
-                   chunk.pairs, dgate_up_panels, first > 0);
+                   chunk.pairs, sums, accumulate || first > 0);
     panel_products(t_, chunk.ds_panels, hidden_panels(), chunk.act_panels, inner_panels(),
-                   chunk.pairs, ddown_panels, first > 0);
+                   chunk.pairs, ddown, accumulate || first > 0);
   }
-  unpack(dgate_up_panels, ddown_panels, dgate_up, ddown);
 }
 
 void FeedForward::backward_rows(const Chunk& chunk, long first_pair, long pairs) const {
@@ -160,8 +165,12 @@ void FeedForward::backward_rows(const Chunk& chunk, long first_pair, long pairs)
     t_.k.gemm(static_cast<const Word*>(ds_rows), k, 1, n, down_back_ + i * k * kPanel, k, dact,
               kPanel, kPanel, false);
     for (long j = 2 * i; j < 2 * i + 2; ++j) {
-      t_.k.gemm(static_cast<const Word*>(h), k, 1, n, gates_ + j * k * kPanel, k, c, kPanel, kPanel,
-                false);
+      if (chunk.gates.data) {
+        t_.k.widen(gates_at(chunk.gates, j, first), c, n * kPanel);
+      } else {
+        t_.k.gemm(static_cast<const Word*>(h), k, 1, n, gates_ + j * k * kPanel, k, c, kPanel,
+                  kPanel, false);
+      }
       int half = j % 2 * kPair;
       t_.k.gate_columns_backward(dact + half, c, whole, t_.at(dgates, j * kPanel), both,
                                  chunk.dgate_panels + (j * chunk.pairs + first_pair) * kPanel,
@@ -177,13 +186,12 @@ void FeedForward::backward_rows(const Chunk& chunk, long first_pair, long pairs)
   }
 }
 
-void FeedForward::unpack(const float* dgate_up_panels, const float* ddown_panels, float* dgate_up,
-                         float* ddown) const {
+void FeedForward::unpack(const float* sums, float* dgate_up, float* ddown) const {
   long size = hidden_panels() * kPanel * kPanel;
   parallel(2 * inner_panels(), [&](long begin, long end) {
     for (long j = begin; j < end; ++j) {
       for (long d = 0; d < hidden_; ++d) {
-        const float* from = dgate_up_panels + j * size + d * kPanel;
+        const float* from = sums + j * size + d * kPanel;
         for (int n = 0; n < kPair && j * kPair + n < inner_; ++n) {
           dgate_up[(j * kPair + n) * hidden_ + d] = from[n];
           dgate_up[(inner_ + j * kPair + n) * hidden_ + d] = from[kPair + n];
@@ -191,7 +199,7 @@ void FeedForward::unpack(const float* dgate_up_panels, const float* ddown_panels
       }
     }
   });
-  unpack_panels(ddown_panels, hidden_panels(), hidden_, inner_, ddown);
+  unpack_panels(sums + 2 * inner_panels() * size, hidden_panels(), hidden_, inner_, ddown);
 }
 
 }  // namespace trm::ops::cpu

@@ -13,24 +13,38 @@ class FeedForward {
       : t_(type), hidden_(hidden), inner_(inner), eps_(eps) {}
 
   void pack_forward(const float* gate_up, const float* down, Scratch& scratch);
-  /// Also what the gradient needs.
-  void pack_backward(const float* gate_up, const float* down, Scratch& scratch);
+  /// What the gradient needs, with the gates kept or not.
+  void pack_backward(const float* gate_up, const float* down, bool kept, Scratch& scratch);
 
-  /// h (rows, hidden) -> y, and 1/RMS of each row. All rows, in parallel.
-  void forward(const void* h, long rows, void* y, float* inv) const;
-  /// The same by the calling thread only.
-  void forward_rows(const void* h, long rows, void* y, float* inv) const;
+  /// h (rows, hidden) -> y, and 1/RMS of each row. All rows, in parallel. Keeps the gates and ups
+  /// for the gradient unless null: gates_size(rows) elements of T.
+  void forward(const void* h, long rows, void* y, float* inv, void* gates) const;
+  /// The same by the calling thread only, keeping nothing.
+  void forward_rows(const void* h, long rows, void* y, float* inv) const {
+    forward_rows(h, rows, y, inv, {});
+  }
+  long gates_size(long rows) const { return padded_inner() * 2 * rows; }
 
-  /// dh, and the gradients of the weights in their own layout, by recomputing what forward() did
-  /// not keep. Needs pack_backward().
-  void backward(const void* h, const void* y, const float* inv, const void* dy, long rows, void* dh,
-                float* dgate_up, float* ddown) const;
+  /// dh, which may be dy, and the gradients of the weights as sums_size() floats, set or added to;
+  /// unpack() brings those into the layout of the weights. What forward() did not keep is computed
+  /// again. Needs pack_backward().
+  void backward(const void* h, const void* y, const float* inv, const void* gates, const void* dy,
+                long rows, void* dh, float* sums, bool accumulate) const;
+  long sums_size() const { return 3 * padded_inner() * hidden_panels() * kPanel; }
+  void unpack(const float* sums, float* dgate_up, float* ddown) const;
 
  private:
+  // Kept gates and ups from some row on: a panel of gates_ after the other, (rows, 32) each.
+  struct Gates {
+    void* data = nullptr;
+    long rows = 0;
+  };
+  void* gates_at(const Gates& gates, long panel, long row) const {
+    return t_.at(gates.data, (panel * gates.rows + row) * kPanel);
+  }
+  void forward_rows(const void* h, long rows, void* y, float* inv, const Gates& gates) const;
   struct Chunk;
   void backward_rows(const Chunk& chunk, long first_pair, long pairs) const;
-  void unpack(const float* dgate_up_panels, const float* ddown_panels, float* dgate_up,
-              float* ddown) const;
 
   long hidden_panels() const { return ceil_div(hidden_, kPanel); }
   long inner_panels() const { return ceil_div(inner_, kPanel); }

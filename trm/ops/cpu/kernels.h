@@ -39,6 +39,8 @@ struct Kernels {
   void (*add)(const void* a, const void* b, const void* c, long n, void* out);
   /// float -> T.
   void (*narrow)(const float* in, void* out, long n);
+  /// T -> float.
+  void (*widen)(const void* in, float* out, long n);
 
   /// Panel whose column n is the T row columns[n] (null: zeros), read as k_words words.
   void (*pack_rows)(const void* const* columns, long k_words, Word* panel);

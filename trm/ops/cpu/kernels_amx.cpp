@@ -17,8 +17,7 @@
 namespace trm::ops::cpu {
 namespace {
 
-constexpr int kTile = 16;     // rows, words and columns of a tile
-constexpr long kDepth = 128;  // words along k of one pass: a panel's part of them stays in L1
+constexpr int kTile = 16;  // rows, words and columns of a tile
 
 struct alignas(64) TileConfig {
   uint8_t palette, start_row, reserved[14];
@@ -26,37 +25,62 @@ struct alignas(64) TileConfig {
   uint8_t rows[16];
 };
 
-// What this thread has configured: tiles 0-3 are (rows, 16 floats) of c, 4 and 5 (rows, words) of
-// a, 6 and 7 (words, 16 columns) of a panel. No rows: nothing.
-struct Shape {
-  int rows, words;
-};
-thread_local Shape shape{0, 0};
+// Rows of c and a that this thread has configured tiles for, or 0: tiles 0-3 are (rows, 16 floats)
+// of c, 4 and 5 (rows, 16 words) of a, 6 and 7 (16 words, 16 columns) of a panel.
+thread_local int configured = 0;
 
-void configure(int rows, int words) {
-  if (shape.rows == rows && shape.words == words) return;
+void configure(int rows) {
+  if (configured == rows) return;
   TileConfig config{};
   config.palette = 1;
   for (int i = 0; i < 8; ++i) {
-    config.row_bytes[i] = static_cast<uint16_t>(i == 4 || i == 5 ? words * 4 : kTile * 4);
-    config.rows[i] = static_cast<uint8_t>(i < 6 ? rows : words);
+    config.row_bytes[i] = kTile * 4;
+    config.rows[i] = static_cast<uint8_t>(i < 6 ? rows : kTile);
   }
   asm volatile("" : : "r"(&config) : "memory");  // the header names 8 of its bytes as read
   _tile_loadconfig(&config);
-  shape = {rows, words};
+  configured = rows;
 }
 
 void release() {
-  if (shape.rows == 0) return;
-  _tile_release();
-  shape = {0, 0};
+  if (configured) _tile_release();
+  configured = 0;
 }
 
-// R x N tiles of c, R of rows and N of columns.
+// The words along k past the last whole tile, with zeros after them.
+struct Rest {
+  alignas(64) Word a[2 * kTile * kTile], panel[kTile * kPanel];
+};
+
+inline void copy_padded(const Word* from, int n, Word* to) {
+#if defined(__AVX512F__)
+  _mm512_store_ps(to, _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), from));
+#else
+  for (int i = 0; i < kTile; ++i) to[i] = i < n ? from[i] : 0.0f;
+#endif
+}
+
 template <int R, int N>
-void tiles(const Word* a, long row_stride, const Word* panel, long k_words, long step, float* c,
-           long ldc, bool accumulate) {
-  const long a_bytes = row_stride * 4, c_bytes = ldc * 4;
+inline void multiply(const Word* a, long row_stride, const Word* panel) {
+  _tile_loadd(6, panel, kPanel * 4);
+  _tile_loadd(4, a, row_stride * 4);
+  _tile_dpbf16ps(0, 4, 6);
+  if constexpr (N == 2) {
+    _tile_loadd(7, panel + kTile, kPanel * 4);
+    _tile_dpbf16ps(1, 4, 7);
+  }
+  if constexpr (R == 2) {
+    _tile_loadd(5, a + kTile * row_stride, row_stride * 4);
+    _tile_dpbf16ps(2, 5, 6);
+    if constexpr (N == 2) _tile_dpbf16ps(3, 5, 7);
+  }
+}
+
+// R x N tiles of c, R of rows and N of columns, over whole tiles of k and then the rest.
+template <int R, int N>
+void tiles(const Word* a, long row_stride, const Word* panel, long k_words, const Rest* rest,
+           float* c, long ldc, bool accumulate) {
+  const long c_bytes = ldc * 4;
   float* lower = c + kTile * ldc;
   if (accumulate) {
     _tile_loadd(0, c, c_bytes);
@@ -69,69 +93,59 @@ void tiles(const Word* a, long row_stride, const Word* panel, long k_words, long
     if constexpr (R == 2) _tile_zero(2);
     if constexpr (R == 2 && N == 2) _tile_zero(3);
   }
-  for (long k = 0; k < k_words; k += step) {
-    const Word* b = panel + k * kPanel;
-    _tile_loadd(6, b, kPanel * 4);
-    _tile_loadd(4, a + k, a_bytes);
-    _tile_dpbf16ps(0, 4, 6);
-    if constexpr (N == 2) {
-      _tile_loadd(7, b + kTile, kPanel * 4);
-      _tile_dpbf16ps(1, 4, 7);
-    }
-    if constexpr (R == 2) {
-      _tile_loadd(5, a + kTile * row_stride + k, a_bytes);
-      _tile_dpbf16ps(2, 5, 6);
-      if constexpr (N == 2) _tile_dpbf16ps(3, 5, 7);
-    }
+  for (long k = 0; k < k_words; k += kTile) {
+    multiply<R, N>(a + k, row_stride, panel + k * kPanel);
   }
+  if (rest) multiply<R, N>(rest->a, kTile, rest->panel);
   _tile_stored(0, c, c_bytes);
   if constexpr (N == 2) _tile_stored(1, c + kTile, c_bytes);
   if constexpr (R == 2) _tile_stored(2, lower, c_bytes);
   if constexpr (R == 2 && N == 2) _tile_stored(3, lower + kTile, c_bytes);
 }
 
-// k_words is a multiple of kTile, or below it. An element is the same bits wherever its row falls.
+// An element is the same bits wherever its row falls.
 template <int N>
 void tile_rows(const Word* a, long row_stride, int rows, const Word* panel, long k_words, float* c,
                long ldc, bool accumulate) {
-  const int words = k_words < kTile ? static_cast<int>(k_words) : kTile;
-  const int whole = rows / kTile * kTile;
-  if (whole) configure(kTile, words);
-  for (long k = 0; k < k_words; k += kDepth) {
-    const long n = k_words - k < kDepth ? k_words - k : kDepth;
-    const Word* b = panel + k * kPanel;
-    const bool more = accumulate || k > 0;
-    int row = 0;
-    for (; row + 2 * kTile <= whole; row += 2 * kTile) {
-      tiles<2, N>(a + row * row_stride + k, row_stride, b, n, words, c + row * ldc, ldc, more);
-    }
-    if (row < whole) {
-      tiles<1, N>(a + row * row_stride + k, row_stride, b, n, words, c + row * ldc, ldc, more);
+  const long k = k_words / kTile * kTile;
+  const int left = static_cast<int>(k_words - k);
+  Rest rest;
+  if (left) {
+    for (int i = 0; i < kTile * kPanel; i += W) {
+      store(rest.panel + i, i < left * kPanel ? load(panel + k * kPanel + i) : V{});
     }
   }
-  if (whole == rows) return;
-  int first = rows - kTile;  // a tile over some of the last rows again
-  if (accumulate || whole == 0) {
-    configure(rows - whole, words);
-    first = whole;
+  for (int row = 0, height; row < rows; row += height) {
+    height = rows - row >= 2 * kTile ? 2 * kTile : rows - row >= kTile ? kTile : rows - row;
+    if (height < kTile && rows > kTile && !accumulate) {
+      row = rows - kTile;  // a tile over some of the rows before again
+      height = kTile;
+    }
+    configure(height < kTile ? height : kTile);
+    const Word* from = a + row * row_stride;
+    asm volatile("" : : : "memory");
+    for (int m = 0; left && m < height; ++m) {
+      copy_padded(from + m * row_stride + k, left, rest.a + m * kTile);
+    }
+    asm volatile("" : : "r"(&rest) : "memory");  // tiles are loaded behind the compiler's back
+    if (height > kTile) {
+      tiles<2, N>(from, row_stride, panel, k, left ? &rest : nullptr, c + row * ldc, ldc,
+                  accumulate);
+    } else {
+      tiles<1, N>(from, row_stride, panel, k, left ? &rest : nullptr, c + row * ldc, ldc,
+                  accumulate);
+    }
   }
-  tiles<1, N>(a + first * row_stride, row_stride, panel, k_words, words, c + first * ldc, ldc,
-              accumulate);
 }
 
 void gemm_tiles(const Word* a, long row_stride, long k_stride, int rows, const Word* panel,
                 long k_words, float* c, long ldc, int columns, bool accumulate) {
   if (k_stride != 1) {
-    return gemm<true>(a, row_stride, k_stride, rows, panel, k_words, c, ldc, columns, accumulate);
-  }
-  const long k = k_words < kTile ? k_words : k_words / kTile * kTile;
-  if (columns > kTile) {
-    tile_rows<2>(a, row_stride, rows, panel, k, c, ldc, accumulate);
+    gemm<true>(a, row_stride, k_stride, rows, panel, k_words, c, ldc, columns, accumulate);
+  } else if (columns > kTile) {
+    tile_rows<2>(a, row_stride, rows, panel, k_words, c, ldc, accumulate);
   } else {
-    tile_rows<1>(a, row_stride, rows, panel, k, c, ldc, accumulate);
-  }
-  if (k < k_words) {
-    gemm<true>(a + k, row_stride, 1, rows, panel + k * kPanel, k_words - k, c, ldc, columns, true);
+    tile_rows<1>(a, row_stride, rows, panel, k_words, c, ldc, accumulate);
   }
 }
 

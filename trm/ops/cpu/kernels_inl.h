@@ -102,6 +102,14 @@ void narrow(const float* in, void* out, long n) {
   }
 }
 
+template <bool BF>
+void widen(const void* in, float* out, long n) {
+  for (long i = 0; i < n; i += W) {
+    int some = n - i < W ? static_cast<int>(n - i) : W;
+    put_some<false>(out, i, some, get_some<BF>(in, i, some));
+  }
+}
+
 // Interleaves the low (part 0) or high (part 1) halves of two vectors.
 template <int part, int... i>
 inline V interleave(V a, V b, std::integer_sequence<int, i...>) {
@@ -479,6 +487,7 @@ constexpr Kernels table(const char* name) {
           gemm<BF>,
           add<BF>,
           narrow<BF>,
+          widen<BF>,
           pack_rows,
           pack_columns<BF>,
           pack_block<BF>,

@@ -67,9 +67,10 @@ const void** row_pointers(const Type& t, const void* first, long ld, long count,
 
 void panel_products(const Type& t, const Word* left, long left_panels, const Word* right,
                     long right_panels, long k_words, float* c, bool accumulate) {
-  constexpr long depth = 128;  // words along k of one pass: two panels of them fit in L1
-  constexpr long group = 8;    // right panels of one pass over left: their part of c stays in L2
-  constexpr long ld = turned_stride(depth);
+  // Words along k of one pass: two panels of them fit in L1, or, for tiles, one.
+  const long depth = t.k.turn ? 256 : 128;
+  constexpr long group = 8;  // right panels of one pass over left: their part of c stays in L2
+  const long ld = turned_stride(depth);
   Scratch scratch;
   Word* turned = nullptr;  // panel i's part from k on: at (k/depth*left_panels + i) * 32*ld
   if (t.k.turn) {

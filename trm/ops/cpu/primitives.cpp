@@ -48,14 +48,18 @@ class MixingGradient : public CpuPrimitive {
     if (op_.axis == Axis::channels) {
       encoder.dispatch([=, op = op_.channels(in[0], in[5]), rows = op_.rows(in[0])]() mutable {
         Scratch scratch;
-        op.pack_backward(gate_up, down, scratch);
-        op.backward(h, y, inv, dy, rows, dh, dgate_up, ddown);
+        op.pack_backward(gate_up, down, false, scratch);
+        float* sums = scratch.floats(op.sums_size());
+        op.backward(h, y, inv, nullptr, dy, rows, dh, sums, false);
+        op.unpack(sums, dgate_up, ddown);
       });
     } else {
       encoder.dispatch([=, op = op_.tokens(in[0], in[5]), batch = op_.batch(in[0])]() mutable {
         Scratch scratch;
         op.pack_backward(gate_up, down, scratch);
-        op.backward(h, y, inv, dy, batch, dh, dgate_up, ddown);
+        float* sums = scratch.floats(op.sums_size());
+        op.backward(h, y, inv, dy, batch, dh, sums, false);
+        op.unpack(sums, dgate_up, ddown);
       });
     }
   }
@@ -85,7 +89,7 @@ class MixingForward : public CpuPrimitive {
       encoder.dispatch([=, op = op_.channels(in[0], in[2]), rows = op_.rows(in[0])]() mutable {
         Scratch scratch;
         op.pack_forward(gate_up, down, scratch);
-        op.forward(h, rows, y, inv);
+        op.forward(h, rows, y, inv, nullptr);
       });
     } else {
       encoder.dispatch([=, op = op_.tokens(in[0], in[2]), batch = op_.batch(in[0])]() mutable {
@@ -142,7 +146,9 @@ class AttentionGradient : public CpuPrimitive {
          do_ = out[2].data<float>()]() mutable {
           Scratch scratch;
           op.pack_backward(qkv, o, scratch);
-          op.backward(h, y, mixed, inv, log_sum, dy, batch, dh, dqkv, do_);
+          float* sums = scratch.floats(op.sums_size());
+          op.backward(h, y, mixed, inv, log_sum, dy, batch, dh, sums, false);
+          op.unpack(sums, dqkv, do_);
         });
   }
 

@@ -2,6 +2,18 @@
 
 namespace trm::ops::cpu {
 
+void Layer::pack_forward(const float* const* weights, Scratch& scratch) {
+  if (tokens) tokens->pack_forward(weights[0], weights[1], scratch);
+  if (attention) attention->pack_forward(weights[0], weights[1], scratch);
+  channels.pack_forward(weights[2], weights[3], scratch);
+}
+
+void Layer::pack_backward(const float* const* weights, Scratch& scratch) {
+  if (tokens) tokens->pack_backward(weights[0], weights[1], scratch);
+  if (attention) attention->pack_backward(weights[0], weights[1], scratch);
+  channels.pack_backward(weights[2], weights[3], keeps_gates(), scratch);
+}
+
 void Recursion::run(void* z_H, void* z_L, const void* x, long batch, int cycles,
                     int L_cycles) const {
   // A thread takes whole samples where that keeps all threads busy to the end.
@@ -71,7 +83,7 @@ void Recursion::run_together(void* z_H, void* z_L, const void* x, long batch, in
       } else {
         layer.attention->forward(h, batch, h, mixed, inv, log_sum);
       }
-      layer.channels.forward(h, rows, h, inv);
+      layer.channels.forward(h, rows, h, inv, nullptr);
     }
   };
   for (int c = 0; c < cycles; ++c) {

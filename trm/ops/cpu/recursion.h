@@ -11,11 +11,19 @@
 
 namespace trm::ops::cpu {
 
-/// One layer, packed: token mixing or attention, then the feed-forward.
+/// One layer: token mixing or attention, then the feed-forward.
 struct Layer {
   std::optional<TokenMixing> tokens;
   std::optional<Attention> attention;
   FeedForward channels;
+
+  /// weights: mix_in, mix_out, gate_up and down.
+  void pack_forward(const float* const* weights, Scratch& scratch);
+  /// Whether a gradient finds the gates and ups kept. Attention leaves no room for them in a third
+  /// of PyTorch's memory, so they are computed again.
+  bool keeps_gates() const { return tokens.has_value(); }
+  /// What the gradient needs.
+  void pack_backward(const float* const* weights, Scratch& scratch);
 };
 
 class Recursion {

@@ -2,35 +2,80 @@
 #include <cstring>
 
 #include "trm/ops/cpu/cpu.h"
+#include "trm/ops/cpu/cycle.h"
 #include "trm/ops/cpu/primitive.h"
 #include "trm/ops/cpu/recursion.h"
 
 namespace trm::ops::cpu {
+namespace {
 
-bool takes(const mx::array& z_H, const mx::array& z_L, const mx::array& x, const Network& network) {
+bool traced(const Network& network) {
+  return std::any_of(network.layers.begin(), network.layers.end(), [](auto& layer) {
+    return layer.mix_in.is_tracer() || layer.mix_out.is_tracer() || layer.gate_up.is_tracer() ||
+           layer.down.is_tracer();
+  });
+}
+
+}  // namespace
+
+bool takes(const mx::array& z_H, const mx::array& z_L, const mx::array& x, const Network& network,
+           int cycles) {
   auto fits = [&](const mx::array& a) {
-    return takes(a) && a.ndim() == 3 && a.shape() == x.shape() && a.dtype() == x.dtype() &&
-           !a.is_tracer();
+    return takes(a) && a.ndim() == 3 && a.shape() == x.shape() && a.dtype() == x.dtype();
   };
   if (!fits(x) || !fits(z_H) || !fits(z_L)) return false;
+  bool gradient = x.is_tracer() || z_H.is_tracer() || z_L.is_tracer() || traced(network);
+  if (gradient && cycles != 1) return false;
   return std::all_of(network.layers.begin(), network.layers.end(), [&](auto& layer) {
-    bool traced = layer.mix_in.is_tracer() || layer.mix_out.is_tracer() ||
-                  layer.gate_up.is_tracer() || layer.down.is_tracer();
-    return !traced && (network.mixes_tokens || takes_heads(layer.mix_out.shape(1) / network.heads));
+    return network.mixes_tokens || takes_heads(layer.mix_out.shape(1) / network.heads);
   });
 }
 
 namespace {
 
+constexpr size_t kFirstWeight = 5;
+
+// What the primitives know of a network; its weights are the last inputs, four of each layer.
+struct Shape {
+  bool mixes_tokens, rotary;
+  int heads, L_cycles;
+  float eps;
+
+  explicit Shape(const Network& network, int L_cycles)
+      : mixes_tokens(network.mixes_tokens),
+        rotary(network.rotary != nullptr),
+        heads(network.heads),
+        L_cycles(L_cycles),
+        eps(network.eps) {}
+
+  // Of these inputs; cos and sin may be null where nothing is to be computed.
+  std::vector<Layer> layers(const Type& type, int L, int D, const float* cos, const float* sin,
+                            const Arrays& in) const {
+    std::vector<Layer> out;
+    for (size_t i = kFirstWeight; i < in.size(); i += 4) {
+      Layer layer{{}, {}, FeedForward(type, D, in[i + 3].shape(1), eps)};
+      int inner = in[i + 1].shape(1);  // or the heads' width
+      if (mixes_tokens) {
+        layer.tokens.emplace(type, L, D, inner, eps);
+      } else {
+        layer.attention.emplace(type, AttentionShape{L, D, heads, inner / heads},
+                                rotary ? cos : nullptr, rotary ? sin : nullptr, eps);
+      }
+      out.push_back(layer);
+    }
+    return out;
+  }
+};
+
+std::vector<const float*> weights_of(const Arrays& in) {
+  std::vector<const float*> out;
+  for (size_t i = kFirstWeight; i < in.size(); ++i) out.push_back(in[i].data<float>());
+  return out;
+}
+
 class RecursionPrimitive : public CpuPrimitive {
  public:
-  RecursionPrimitive(const Network& network, int cycles, int L_cycles)
-      : mixes_tokens_(network.mixes_tokens),
-        rotary_(network.rotary != nullptr),
-        heads_(network.heads),
-        cycles_(cycles),
-        L_cycles_(L_cycles),
-        eps_(network.eps) {}
+  RecursionPrimitive(const Shape& shape, int cycles) : shape_(shape), cycles_(cycles) {}
   const char* name() const override { return "TrmRecursion"; }
 
   // {z_H, z_L, x, cos, sin, then mix_in, mix_out, gate_up, down of each layer} -> {z_H, z_L}
@@ -39,35 +84,16 @@ class RecursionPrimitive : public CpuPrimitive {
     const auto& x = in[2];
     int L = x.shape(1), D = x.shape(2);
     Type type(x.dtype() == mx::bfloat16);
-    std::vector<Layer> layers;
-    std::vector<const float*> weights;
-    for (size_t i = 5; i < in.size(); i += 4) {
-      Layer layer{{}, {}, FeedForward(type, D, in[i + 3].shape(1), eps_)};
-      int inner = in[i + 1].shape(1);  // or the heads' width
-      if (mixes_tokens_) {
-        layer.tokens.emplace(type, L, D, inner, eps_);
-      } else {
-        layer.attention.emplace(type, AttentionShape{L, D, heads_, inner / heads_},
-                                rotary_ ? in[3].data<float>() : nullptr,
-                                rotary_ ? in[4].data<float>() : nullptr, eps_);
-      }
-      layers.push_back(layer);
-      for (size_t j = i; j < i + 4; ++j) weights.push_back(in[j].data<float>());
-    }
     mx::cpu::get_command_encoder(stream()).dispatch(
-        [type, L, D, layers, weights, z_H = in[0].data<void>(), z_L = in[1].data<void>(),
+        [type, L, D,
+         layers = shape_.layers(type, L, D, in[3].data<float>(), in[4].data<float>(), in),
+         weights = weights_of(in), z_H = in[0].data<void>(), z_L = in[1].data<void>(),
          x = in[2].data<void>(), batch = x.shape(0), bytes = x.nbytes(),
          out_H = out[0].data<void>(), out_L = out[1].data<void>(), cycles = cycles_,
-         L_cycles = L_cycles_]() mutable {
+         L_cycles = shape_.L_cycles]() mutable {
           Scratch scratch;
           for (size_t i = 0; i < layers.size(); ++i) {
-            const float* const* w = &weights[4 * i];
-            if (layers[i].tokens) {
-              layers[i].tokens->pack_forward(w[0], w[1], scratch);
-            } else {
-              layers[i].attention->pack_forward(w[0], w[1], scratch);
-            }
-            layers[i].channels.pack_forward(w[2], w[3], scratch);
+            layers[i].pack_forward(&weights[4 * i], scratch);
           }
           std::memcpy(out_H, z_H, bytes);
           std::memcpy(out_L, z_L, bytes);
@@ -76,9 +102,93 @@ class RecursionPrimitive : public CpuPrimitive {
   }
 
  private:
-  bool mixes_tokens_, rotary_;
-  int heads_, cycles_, L_cycles_;
-  float eps_;
+  Shape shape_;
+  int cycles_;
+};
+
+class CycleGradient : public CpuPrimitive {
+ public:
+  explicit CycleGradient(const Shape& shape) : shape_(shape) {}
+  const char* name() const override { return "TrmCycleGradient"; }
+
+  // {kept, dz_H, dz_L, cos, sin, weights…} -> {dz_H, dz_L, dx, gradients of the weights…}
+  void eval_cpu(const Arrays& in, Arrays& out) override {
+    allocate(out);
+    int L = in[1].shape(1), D = in[1].shape(2);
+    Type type(in[1].dtype() == mx::bfloat16);
+    std::vector<float*> gradients;
+    for (size_t i = 3; i < out.size(); ++i) gradients.push_back(out[i].data<float>());
+    mx::cpu::get_command_encoder(stream()).dispatch(
+        [type, L, D,
+         layers = shape_.layers(type, L, D, in[3].data<float>(), in[4].data<float>(), in),
+         weights = weights_of(in), gradients, kept = const_cast<void*>(in[0].data<void>()),
+         dz_H = in[1].data<void>(), dz_L = in[2].data<void>(), batch = in[1].shape(0),
+         bytes = in[1].nbytes(), out_H = out[0].data<void>(), out_L = out[1].data<void>(),
+         dx = out[2].data<void>(), L_cycles = shape_.L_cycles]() mutable {
+          Scratch scratch;
+          for (size_t i = 0; i < layers.size(); ++i) {
+            layers[i].pack_backward(&weights[4 * i], scratch);
+          }
+          std::memcpy(out_H, dz_H, bytes);
+          std::memcpy(out_L, dz_L, bytes);
+          Cycle(type, L, D, L_cycles, std::move(layers))
+              .backward(kept, batch, out_H, out_L, dx, gradients);
+        });
+  }
+
+ private:
+  Shape shape_;
+};
+
+class CyclePrimitive : public CpuPrimitive {
+ public:
+  explicit CyclePrimitive(const Shape& shape) : shape_(shape) {}
+  const char* name() const override { return "TrmCycle"; }
+
+  // As RecursionPrimitive -> {z_H, z_L, kept: bytes}
+  void eval_cpu(const Arrays& in, Arrays& out) override {
+    allocate(out);
+    const auto& x = in[2];
+    int L = x.shape(1), D = x.shape(2);
+    Type type(x.dtype() == mx::bfloat16);
+    mx::cpu::get_command_encoder(stream()).dispatch(
+        [type, L, D,
+         layers = shape_.layers(type, L, D, in[3].data<float>(), in[4].data<float>(), in),
+         weights = weights_of(in), z_H = in[0].data<void>(), z_L = in[1].data<void>(),
+         x = in[2].data<void>(), batch = x.shape(0), out_H = out[0].data<void>(),
+         out_L = out[1].data<void>(), kept = out[2].data<void>(),
+         L_cycles = shape_.L_cycles]() mutable {
+          Scratch scratch;
+          for (size_t i = 0; i < layers.size(); ++i) {
+            layers[i].pack_forward(&weights[4 * i], scratch);
+          }
+          Cycle(type, L, D, L_cycles, std::move(layers))
+              .forward(z_H, z_L, x, batch, kept, out_H, out_L);
+        });
+  }
+
+  Arrays vjp(const Arrays& primals, const Arrays& cotangents, const std::vector<int>& argnums,
+             const Arrays& outputs) override {
+    std::vector<mx::Shape> shapes;
+    std::vector<mx::Dtype> dtypes;
+    Arrays in{outputs[2], mx::contiguous(cotangents[0]), mx::contiguous(cotangents[1])};
+    for (size_t i = 0; i < primals.size(); ++i) {
+      if (i >= 3) in.push_back(primals[i]);
+      if (i == 3 || i == 4) continue;
+      shapes.push_back(primals[i].shape());
+      dtypes.push_back(primals[i].dtype());
+    }
+    auto all = mx::array::make_arrays(shapes, dtypes, std::make_shared<CycleGradient>(shape_), in);
+    Arrays out;
+    for (int i : argnums) {
+      bool table = i == 3 || i == 4;
+      out.push_back(table ? mx::zeros_like(primals[i]) : all[i < 3 ? i : i - 2]);
+    }
+    return out;
+  }
+
+ private:
+  Shape shape_;
 };
 
 }  // namespace
@@ -94,9 +204,21 @@ Arrays recursion(const mx::array& z_H, const mx::array& z_L, const mx::array& x,
       in.push_back(floats(*w));
     }
   }
-  return mx::array::make_arrays({x.shape(), x.shape()}, {x.dtype(), x.dtype()},
-                                std::make_shared<RecursionPrimitive>(network, cycles, L_cycles),
-                                in);
+  Shape shape(network, L_cycles);
+  bool gradient = x.is_tracer() || z_H.is_tracer() || z_L.is_tracer() || traced(network);
+  if (!gradient) {
+    return mx::array::make_arrays({x.shape(), x.shape()}, {x.dtype(), x.dtype()},
+                                  std::make_shared<RecursionPrimitive>(shape, cycles), in);
+  }
+  Type type(x.dtype() == mx::bfloat16);
+  Cycle cycle(type, x.shape(1), x.shape(2), L_cycles,
+              shape.layers(type, x.shape(1), x.shape(2), nullptr, nullptr, in));
+  constexpr int line = 64;  // a shape counts in ints
+  auto lines = static_cast<int>(cycle.kept_bytes(x.shape(0)) / line);
+  auto out = mx::array::make_arrays({x.shape(), x.shape(), {cycle.applications(), lines, line}},
+                                    {x.dtype(), x.dtype(), mx::uint8},
+                                    std::make_shared<CyclePrimitive>(shape), in);
+  return {out[0], out[1]};
 }
 
 }  // namespace trm::ops::cpu

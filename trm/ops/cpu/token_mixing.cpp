@@ -79,7 +79,7 @@ struct TokenMixing::Sample {
 };
 
 void TokenMixing::backward(const void* h, const void* y, const float* inv, const void* dy,
-                           long batch, void* dh, float* dgate_up, float* ddown) const {
+                           long batch, void* dh, float* sums, bool accumulate) const {
   Scratch scratch;
   long count = std::min(batch, std::max<long>(kSamples, threads()));
   long size = static_cast<long>(tokens_) * hidden_;
@@ -90,9 +90,7 @@ void TokenMixing::backward(const void* h, const void* y, const float* inv, const
     s.h_panels = scratch.floats(token_panels() * t_.words(padded_hidden()) * kPanel);
     s.ds_panels = scratch.floats(token_panels() * t_.words(padded_hidden()) * kPanel);
   }
-  long ld = token_panels() * kPanel;
-  float* dgate_up_rows = scratch.floats(2 * inner_ * ld);
-  float* ddown_rows = scratch.floats(inner_ * ld);  // (inner, tokens)
+  float* ddown = sums + 2 * inner_ * token_panels() * kPanel;  // (inner, tokens)
   for (long b = 0; b < batch; b += count) {
     long n = std::min(count, batch - b);
     for (long i = 0; i < n; ++i) {
@@ -104,13 +102,17 @@ void TokenMixing::backward(const void* h, const void* y, const float* inv, const
     parallel(n * panels(), [&](long begin, long end) {
       for (long i = begin; i < end; ++i) backward_panel(samples[i / panels()], i % panels());
     });
-    weight_gradients(samples.data(), n, dgate_up_rows, ddown_rows, b > 0);
+    weight_gradients(samples.data(), n, sums, ddown, accumulate || b > 0);
   }
+}
+
+void TokenMixing::unpack(const float* sums, float* dgate_up, float* ddown) const {
+  long ld = token_panels() * kPanel;
   for (long i = 0; i < 2 * inner_; ++i) {
-    std::copy_n(dgate_up_rows + i * ld, tokens_, dgate_up + i * tokens_);
+    std::copy_n(sums + i * ld, tokens_, dgate_up + i * tokens_);
   }
   for (long i = 0; i < inner_; ++i) {
-    for (int l = 0; l < tokens_; ++l) ddown[l * inner_ + i] = ddown_rows[i * ld + l];
+    for (int l = 0; l < tokens_; ++l) ddown[l * inner_ + i] = sums[(2 * inner_ + i) * ld + l];
   }
 }
 

@@ -24,9 +24,12 @@ class TokenMixing {
   void forward_panel(const void* h, long panel, void* y, float* inv) const;
   long panels() const { return ceil_div(hidden_, kPanel); }
 
-  /// dh, and the gradients of the weights in their own layout, recomputing the inner activations.
+  /// dh, which may be dy, and the gradients of the weights as sums_size() floats, set or added to;
+  /// unpack() brings those into the layout of the weights. Inner activations are computed again.
   void backward(const void* h, const void* y, const float* inv, const void* dy, long batch,
-                void* dh, float* dgate_up, float* ddown) const;
+                void* dh, float* sums, bool accumulate) const;
+  long sums_size() const { return 3L * inner_ * token_panels() * kPanel; }
+  void unpack(const float* sums, float* dgate_up, float* ddown) const;
 
  private:
   struct Sample;
