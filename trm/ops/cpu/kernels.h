@@ -104,6 +104,8 @@ struct Kernels {
 
   /// Rows of one pass over packed weights: their activations stay in the second-level cache.
   long pass_rows = 112;
+  /// gemm likes k to be a multiple of this, padded with zeros.
+  long whole_words = 1;
   /// rows (32, k_words; row stride ld) = the panel (k, 32) turned round. Null where gemm is as fast
   /// with any k_stride; else a left side with k_stride > 1 should be turned once for all its
   /// panels.

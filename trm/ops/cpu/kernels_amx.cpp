@@ -167,6 +167,7 @@ constexpr Kernels with_tiles() {
   Kernels k = table<true>("amx");
   k.gemm = gemm_tiles;
   k.pass_rows = 224;
+  k.whole_words = kTile;
   k.turn = turn;
   k.release = release;
   return k;

@@ -6,7 +6,7 @@ namespace trm::ops::cpu {
 
 Rows narrow_rows(const Type& t, const float* weight, long rows, long n, Scratch& scratch) {
   if (t.per_word == 1) return {weight, n};
-  long ld = round_up(n, t.per_word);
+  long ld = round_up(n, t.per_word * t.k.whole_words);
   void* out = scratch.bytes(rows * ld * t.size);
   parallel(rows, [&](long begin, long end) {
     if (ld == n) return t.k.narrow(weight + begin * n, t.at(out, begin * n), (end - begin) * n);

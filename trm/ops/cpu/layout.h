@@ -27,7 +27,7 @@ struct Type {
   void* at(void* p, long i) const { return static_cast<char*>(p) + i * size; }
 };
 
-/// A float matrix as T, row stride `ld` elements: rounded up to whole words, padded with zeros.
+/// A float matrix as T, row stride `ld` elements: rounded up as gemm likes it, padded with zeros.
 struct Rows {
   const void* data;
   long ld;

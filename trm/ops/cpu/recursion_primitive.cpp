@@ -151,6 +151,7 @@ class CyclePrimitive : public CpuPrimitive {
     const auto& x = in[2];
     int L = x.shape(1), D = x.shape(2);
     Type type(x.dtype() == mx::bfloat16);
+    prefer_large_pages(out[2].data<void>(), out[2].nbytes());
     mx::cpu::get_command_encoder(stream()).dispatch(
         [type, L, D,
          layers = shape_.layers(type, L, D, in[3].data<float>(), in[4].data<float>(), in),

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <cstdlib>
 #include <exception>
 #include <memory>
@@ -13,6 +14,7 @@
 
 #if defined(__linux__)
 #include <sched.h>
+#include <sys/mman.h>
 #endif
 
 #include "trm/ops/cpu/kernels.h"
@@ -46,6 +48,16 @@ int threads() {
 }  // namespace trm::ops
 
 namespace trm::ops::cpu {
+
+void prefer_large_pages(void* p, size_t bytes) {
+#if defined(__linux__)
+  constexpr size_t large = 2 << 20;
+  auto first = (reinterpret_cast<uintptr_t>(p) + large - 1) / large * large;
+  auto last = (reinterpret_cast<uintptr_t>(p) + bytes) / large * large;
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#endif
+}
+
 namespace {
 
 // One thread's share of a loop.
@@ -169,6 +181,7 @@ struct Arena {
   static Block make(size_t size) {
     void* p = std::aligned_alloc(64, size);
     if (!p) throw std::bad_alloc();
+    prefer_large_pages(p, size);
     return {std::unique_ptr<char, Free>(static_cast<char*>(p)), size};
   }
 

@@ -45,7 +45,7 @@ void TokenMixing::forward(const void* h, long batch, void* y, float* inv) const 
 
 void TokenMixing::forward_panel(const void* h, long panel, void* y, float* inv) const {
   Scratch scratch;
-  long first = panel * kPanel, k = t_.words(tokens_), k_inner = t_.words(inner_);
+  long first = panel * kPanel, k = token_words(), k_inner = t_.words(inner_);
   int width = static_cast<int>(std::min<long>(kPanel, hidden_ - first));
   Word* in = scratch.floats(k * kPanel);
   Word* act = scratch.floats(k_inner * kPanel);
@@ -56,6 +56,7 @@ void TokenMixing::forward_panel(const void* h, long panel, void* y, float* inv) 
   for (int l = 0; l < tokens_; ++l) rows[l] = t_.at(h, static_cast<long>(l) * hidden_);
 
   t_.k.pack_columns(rows, tokens_, first, width, in);
+  zero_rest(in);
   for (int i = 0; i < inner_; i += kRows) {
     int n = std::min(kRows, inner_ - i);
     t_.k.gemm(gate_up_.row(t_, i), k, 1, n, in, k, gate, kPanel, width, false);
@@ -64,7 +65,8 @@ void TokenMixing::forward_panel(const void* h, long panel, void* y, float* inv) 
     t_.k.gate_rows(gate, up, static_cast<int>(round_up(n, t_.per_word)),
                    act + i / t_.per_word * kPanel);
   }
-  t_.k.gemm(down_.row(t_, 0), k_inner, 1, tokens_, act, k_inner, s, kPanel, width, false);
+  t_.k.gemm(down_.row(t_, 0), down_.ld / t_.per_word, 1, tokens_, act, k_inner, s, kPanel, width,
+            false);
   t_.k.add_residual(s, t_.at(h, first), hidden_, tokens_, width, s, kPanel);
   t_.k.norm_columns(s, tokens_, width, eps_, t_.at(y, first), hidden_, inv + first);
 }
@@ -118,7 +120,7 @@ void TokenMixing::unpack(const float* sums, float* dgate_up, float* ddown) const
 
 void TokenMixing::backward_panel(const Sample& sample, long panel) const {
   Scratch scratch;
-  long first = panel * kPanel, k = t_.words(tokens_), ld = padded_hidden();
+  long first = panel * kPanel, k = token_words(), ld = padded_hidden();
   long k_both = t_.words(2 * even_inner());
   int width = static_cast<int>(std::min<long>(kPanel, hidden_ - first));
   Word* in = scratch.floats(k * kPanel);
@@ -137,6 +139,7 @@ void TokenMixing::backward_panel(const Sample& sample, long panel) const {
                              sample.inv + first, tokens_, width, ds);
   t_.k.pack_block(ds, kPanel, tokens_, ds_panel);
   t_.k.pack_columns(rows, tokens_, first, width, in);
+  zero_rest(ds_panel), zero_rest(in);
 
   for (int i = 0; i < inner_; i += kRows) {
     int n = std::min(kRows, inner_ - i), whole = static_cast<int>(round_up(n, t_.per_word));
@@ -150,7 +153,8 @@ void TokenMixing::backward_panel(const Sample& sample, long panel) const {
                             t_.at(sample.dgates, (even_inner() + i) * ld + first),
                             t_.at(sample.act, i * ld + first), ld);
   }
-  t_.k.gemm(gate_up_back_.row(t_, 0), k_both, 1, tokens_, dgates, k_both, c, kPanel, width, false);
+  t_.k.gemm(gate_up_back_.row(t_, 0), gate_up_back_.ld / t_.per_word, 1, tokens_, dgates, k_both, c,
+            kPanel, width, false);
   t_.k.add_blocks(c, kPanel, ds, kPanel, tokens_, width, t_.at(sample.dh, first), hidden_);
 
   // h^T and ds^T as panels of tokens, this panel's part of k.
