@@ -3,7 +3,7 @@
 //
 // A test compiles this file for any processor, with TRM_TILES a header that has the _tile functions
 // in plain C++ and TRM_TABLE the name of the table it then makes.
-#if defined(TRM_TILES) || (defined(__AMX_BF16__) && defined(__linux__))
+#if defined(TRM_TILES) || (defined(__x86_64__) && defined(__linux__))
 #ifndef TRM_TILES
 #define TRM_TILES <immintrin.h>
 #define TRM_TABLE kernels_amx
