@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "tests/golden.h"
@@ -18,8 +19,8 @@ TEST_P(AdamATan2Golden, FiveSteps) {
   SKIP_WITHOUT_GOLDEN(file);
   auto g = golden::load(file);
   AdamATan2Options options{g.json["weight_decay"], g.json["betas"][0], g.json["betas"][1]};
-  for (int k = 0; g.has("init.p" + std::to_string(k)); ++k) {
-    auto p_name = "p" + std::to_string(k);
+  for (int k = 0; g.has(fmt::format("init.p{}", k)); ++k) {
+    auto p_name = fmt::format("p{}", k);
     Arrays p{g.at("init." + p_name)}, m{mx::zeros_like(p[0])}, v = m;
     int t = 0;  // counts the steps in which this parameter had a gradient
     for (int i = 1; i <= 5; ++i) {
