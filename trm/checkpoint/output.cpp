@@ -84,7 +84,7 @@ struct Span {
 
 }  // namespace
 
-void write_blocks(AtomicFile& file, std::vector<Block>& blocks, bool with_crc,
+void write_blocks(AtomicFile& file, std::vector<PlacedTensor>& blocks, bool with_crc,
                   const WriteOptions& options) {
   constexpr uint64_t kSpan = 2 << 20;
   std::vector<Piece> pieces;
@@ -151,7 +151,7 @@ void write_blocks(AtomicFile& file, std::vector<Block>& blocks, bool with_crc,
   if (error) std::rethrow_exception(error);
   if (direct) file.end_direct(end);
   for (const Piece& p : pieces) {
-    Block& block = blocks[p.block];
+    PlacedTensor& block = blocks[p.block];
     block.crc = combine_crc(block.crc, p.crc, p.bytes);
   }
 }
@@ -212,7 +212,7 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<OutT
     at += t->bytes();
   }
   std::string header = safetensors_header(entries, metadata);
-  std::vector<Block> blocks;
+  std::vector<PlacedTensor> blocks;
   for (size_t i = 0; i < order.size(); ++i)
     blocks.push_back({header.size() + entries[i].begin, order[i]});
   AtomicFile file(path);

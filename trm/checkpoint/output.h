@@ -30,7 +30,7 @@ struct WriteOptions {
 };
 
 /// Bytes of `tensor` at a place of the file.
-struct Block {
+struct PlacedTensor {
   uint64_t offset;
   const OutTensor* tensor;
   uint32_t crc = 0;  // of the bytes, once written
@@ -39,7 +39,7 @@ struct Block {
 /// Fills and writes all blocks (in the order of their places) in spans of the file; what lies
 /// between them is to be written afterwards. Computes each one's CRC-32 where `with_crc`. The first
 /// error of any thread is thrown.
-void write_blocks(AtomicFile& file, std::vector<Block>& blocks, bool with_crc,
+void write_blocks(AtomicFile& file, std::vector<PlacedTensor>& blocks, bool with_crc,
                   const WriteOptions& options);
 
 /// CRC-32 of two pieces after each other, from theirs and the second's length.

@@ -109,7 +109,7 @@ std::string end_records(uint64_t entries, uint64_t offset, uint64_t size, bool w
 void write_zip(const std::filesystem::path& path, const std::vector<ZipRecord>& records,
                uint64_t alignment, const WriteOptions& options) {
   std::vector<Placed> places;
-  std::vector<Block> blocks;
+  std::vector<PlacedTensor> blocks;
   uint64_t at = 0;
   for (const ZipRecord& record : records) {
     if (record.name.size() > kFull16)
