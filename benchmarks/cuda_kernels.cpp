@@ -1,5 +1,7 @@
 // Times every CUDA kernel and library call of a layer at the sizes of the trainings, by events on
-// the device: cuda_kernels [filter]
+// the device: cuda_kernels [--sustained] [part of a name]...
+// A few calls on a cool device say how fast a kernel can be. Half a second of them says what it
+// takes within a step, at the clock that the power limit leaves, and the energy of a call.
 #include <algorithm>
 #include <functional>
 #include <random>
@@ -9,6 +11,7 @@
 #include <cuda_runtime.h>
 #include <fmt/format.h>
 
+#include "benchmarks/cuda_energy.h"
 #include "trm/ops/cuda/device.h"
 #include "trm/ops/cuda/matmul.h"
 #include "trm/ops/cuda/sdpa.h"
@@ -18,7 +21,8 @@ namespace {
 using namespace trm::ops::cuda;
 
 cudaStream_t stream;
-std::string filter;
+std::vector<std::string> filters;
+bool sustained = false;
 
 void* device_memory(size_t bytes, bool floats) {
   static std::vector<uint16_t> halves;
@@ -36,9 +40,10 @@ void* device_memory(size_t bytes, bool floats) {
   char* memory = nullptr;
   check(cudaMalloc(&memory, bytes), "memory");
   const void* from = floats ? static_cast<const void*>(singles.data()) : halves.data();
-  size_t piece = floats ? singles.size() * 4 : halves.size() * 2;
-  for (size_t at = 0; at < bytes; at += piece) {
-    check(cudaMemcpy(memory + at, from, std::min(piece, bytes - at), cudaMemcpyHostToDevice),
+  size_t piece = std::min(bytes, floats ? singles.size() * 4 : halves.size() * 2);
+  check(cudaMemcpy(memory, from, piece, cudaMemcpyHostToDevice), "fill");
+  for (size_t at = piece; at < bytes; at += piece) {
+    check(cudaMemcpy(memory + at, memory, std::min(piece, bytes - at), cudaMemcpyDeviceToDevice),
           "fill");
   }
   return memory;
@@ -51,29 +56,98 @@ float* floats(int64_t count) {
   return static_cast<float*>(device_memory(static_cast<size_t>(count) * 4, true));
 }
 
-// gflop and megabytes as counted by hand, for the rates.
-void time(const std::string& name, double gflop, double megabytes,
-          const std::function<void()>& run) {
-  if (name.find(filter) == std::string::npos) return;
+void print(const std::string& name, double ms, double gflop, double megabytes) {
+  fmt::print("{:<34} {:7.4f} ms", name, ms);
+  if (gflop > 0) fmt::print(" {:6.0f} TFLOP/s", gflop / ms);
+  if (megabytes > 0) fmt::print(" {:6.2f} TB/s", megabytes / ms / 1e3);
+}
+
+double milliseconds(cudaEvent_t begin, cudaEvent_t end) {
+  float ms = 0;
+  check(cudaEventElapsedTime(&ms, begin, end), "event");
+  return static_cast<double>(ms);
+}
+
+// Pieces of about 5 ms, of which two are always under way.
+void sustain(const std::string& name, double burst_ms, double gflop, double megabytes,
+             const std::function<void()>& run) {
+  constexpr double warm_up = 150, measured = 400;  // ms
+  static EnergyMeter meter;
+  static cudaEvent_t events[3] = {};
+  for (auto& event : events) {
+    if (!event) check(cudaEventCreateWithFlags(&event, cudaEventBlockingSync), "event");
+  }
   cudaEvent_t begin, end;
   check(cudaEventCreate(&begin), "event");
   check(cudaEventCreate(&end), "event");
-  std::vector<float> times;
+  int calls = std::max(1, static_cast<int>(5 / burst_ms)), pieces = 0;
+  int warm = static_cast<int>(warm_up / (calls * burst_ms)) + 1;
+  int last = warm + static_cast<int>(measured / (calls * burst_ms)) + 1;
+  for (; pieces < last; ++pieces) {
+    if (pieces == warm) {
+      check(cudaEventRecord(begin, stream), "event");
+      meter.clear();
+    }
+    for (int i = 0; i < calls; ++i) run();
+    check(cudaEventRecord(events[pieces % 3], stream), "event");
+    if (pieces >= 2) check(cudaEventSynchronize(events[(pieces - 2) % 3]), name.c_str());
+    meter.poll();
+  }
+  check(cudaEventRecord(end, stream), "event");
+  check(cudaEventSynchronize(end), name.c_str());
+  double ms = milliseconds(begin, end) / ((last - warm) * calls);
+  double joule = meter.watts() * ms / 1e3;
+  print(name, ms, gflop, megabytes);
+  fmt::print(" | burst {:7.4f} | {:4.0f} W {:4.0f} MHz {:7.4f} J", burst_ms, meter.watts(),
+             meter.mhz(), joule);
+  if (gflop > 0) fmt::print(" {:5.3f} J/TFLOP", joule / gflop * 1e3);
+  if (megabytes > 0) fmt::print(" {:6.3f} J/GB", joule / megabytes * 1e3);
+  fmt::print("\n");
+  check(cudaEventDestroy(begin), "event");
+  check(cudaEventDestroy(end), "event");
+}
+
+// gflop and megabytes as counted by hand, for the rates.
+void time(const std::string& name, double gflop, double megabytes,
+          const std::function<void()>& run) {
+  auto fits = [&](const std::string& part) { return name.find(part) != std::string::npos; };
+  if (!filters.empty() && std::none_of(filters.begin(), filters.end(), fits)) return;
+  cudaEvent_t begin, end;
+  check(cudaEventCreate(&begin), "event");
+  check(cudaEventCreate(&end), "event");
+  std::vector<double> times;
   for (int i = 0; i < 14; ++i) {
     check(cudaEventRecord(begin, stream), "event");
     for (int j = 0; j < 4; ++j) run();
     check(cudaEventRecord(end, stream), "event");
     check(cudaEventSynchronize(end), name.c_str());
-    float ms = 0;
-    check(cudaEventElapsedTime(&ms, begin, end), "event");
-    if (i >= 4) times.push_back(ms / 4);
+    if (i >= 4) times.push_back(milliseconds(begin, end) / 4);
   }
+  check(cudaEventDestroy(begin), "event");
+  check(cudaEventDestroy(end), "event");
   std::nth_element(times.begin(), times.begin() + 5, times.end());
-  fmt::print("{:<34} {:7.4f} ms", name, times[5]);
-  if (gflop > 0) fmt::print(" {:6.0f} TFLOP/s", gflop / times[5]);
-  if (megabytes > 0) fmt::print(" {:6.2f} TB/s", megabytes / times[5] / 1e3);
-  fmt::print("\n");
+  if (sustained) {
+    sustain(name, times[5], gflop, megabytes, run);
+  } else {
+    print(name, times[5], gflop, megabytes);
+    fmt::print("\n");
+  }
   std::fflush(stdout);
+}
+
+// What the device can do: a product that the library does best, and a copy.
+void yardsticks() {
+  constexpr int64_t side = 8192, bytes = int64_t{1} << 31;
+  auto *from = halves(bytes / 2), *to = halves(bytes / 2);
+  auto* work = device_memory(kMatmulScratch, false);
+  time("product of 8192 x 8192 x 8192", 2.0 * side * side * side / 1e9, 0, [&] {
+    matmul(side, side, side, {from}, {to, true}, nullptr, to + side * side, false, work, stream);
+  });
+  time("copy of 2 GB", 0, 2 * static_cast<double>(bytes) / 1e6,
+       [&] { cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream); });
+  for (void* memory : {static_cast<void*>(from), static_cast<void*>(to), work}) {
+    check(cudaFree(memory), "free");
+  }
 }
 
 void layer(const char* what, int batch, int tokens) {
@@ -204,14 +278,12 @@ void layer(const char* what, int batch, int tokens) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc > 1) filter = argv[1];
+  for (int i = 1; i < argc; ++i) {
+    std::string argument = argv[i];
+    argument == "--sustained" ? void(sustained = true) : filters.push_back(argument);
+  }
   check(cudaStreamCreate(&stream), "stream");
-  auto* from = halves(int64_t{1} << 30);
-  auto* to = halves(int64_t{1} << 30);
-  time("copy of 2 GB", 0, 4295,
-       [&] { cudaMemcpyAsync(to, from, size_t{1} << 31, cudaMemcpyDeviceToDevice, stream); });
-  check(cudaFree(from), "free");
-  check(cudaFree(to), "free");
+  yardsticks();
   layer("sudoku", 768, 97);
   layer("maze", 192, 916);
 }
