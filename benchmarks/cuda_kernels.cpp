@@ -68,43 +68,48 @@ double milliseconds(cudaEvent_t begin, cudaEvent_t end) {
   return static_cast<double>(ms);
 }
 
-// Pieces of about 5 ms, of which two are always under way.
+// Pieces of about 10 ms, of which six are always under way. `busy` is the part of the time in which
+// a piece ran: below 100 % the device waited for the host, and power and clock say little.
 void sustain(const std::string& name, double burst_ms, double gflop, double megabytes,
              const std::function<void()>& run) {
-  constexpr double warm_up = 150, measured = 400;  // ms
+  constexpr double piece_ms = 10, warm_up = 150, measured = 600;
+  constexpr size_t under_way = 6;
   static EnergyMeter meter;
-  static cudaEvent_t events[3] = {};
-  for (auto& event : events) {
-    if (!event) check(cudaEventCreateWithFlags(&event, cudaEventBlockingSync), "event");
-  }
-  cudaEvent_t begin, end;
-  check(cudaEventCreate(&begin), "event");
-  check(cudaEventCreate(&end), "event");
-  int calls = std::max(1, static_cast<int>(5 / burst_ms)), pieces = 0;
-  int warm = static_cast<int>(warm_up / (calls * burst_ms)) + 1;
-  int last = warm + static_cast<int>(measured / (calls * burst_ms)) + 1;
-  for (; pieces < last; ++pieces) {
-    if (pieces == warm) {
-      check(cudaEventRecord(begin, stream), "event");
-      meter.clear();
-    }
+  struct Piece {
+    cudaEvent_t begin, end;
+  };
+  std::vector<Piece> pieces;
+  auto calls = std::max(1, static_cast<int>(piece_ms / burst_ms));
+  auto warm = static_cast<size_t>(warm_up / (calls * burst_ms)) + 1;
+  auto last = warm + static_cast<size_t>(measured / (calls * burst_ms)) + 1;
+  while (pieces.size() < last) {
+    if (pieces.size() == warm) meter.start();
+    auto& piece = pieces.emplace_back();
+    check(cudaEventCreate(&piece.begin), "event");
+    check(cudaEventCreate(&piece.end), "event");
+    check(cudaEventRecord(piece.begin, stream), "event");
     for (int i = 0; i < calls; ++i) run();
-    check(cudaEventRecord(events[pieces % 3], stream), "event");
-    if (pieces >= 2) check(cudaEventSynchronize(events[(pieces - 2) % 3]), name.c_str());
-    meter.poll();
+    check(cudaEventRecord(piece.end, stream), "event");
+    if (pieces.size() > under_way) {
+      check(cudaEventSynchronize(pieces[pieces.size() - under_way].end), name.c_str());
+    }
   }
-  check(cudaEventRecord(end, stream), "event");
-  check(cudaEventSynchronize(end), name.c_str());
-  double ms = milliseconds(begin, end) / ((last - warm) * calls);
+  check(cudaStreamSynchronize(stream), name.c_str());
+  meter.stop();
+  double all = milliseconds(pieces[warm].begin, pieces.back().end), busy = 0;
+  for (size_t i = warm; i < last; ++i) busy += milliseconds(pieces[i].begin, pieces[i].end);
+  for (auto& piece : pieces) {
+    check(cudaEventDestroy(piece.begin), "event");
+    check(cudaEventDestroy(piece.end), "event");
+  }
+  double ms = all / static_cast<double>((last - warm) * static_cast<size_t>(calls));
   double joule = meter.watts() * ms / 1e3;
   print(name, ms, gflop, megabytes);
-  fmt::print(" | burst {:7.4f} | {:4.0f} W {:4.0f} MHz {:7.4f} J", burst_ms, meter.watts(),
-             meter.mhz(), joule);
+  fmt::print(" | burst {:7.4f} | busy {:5.1f} % {:4.0f} W {:4.0f} MHz {:7.4f} J", burst_ms,
+             busy / all * 100, meter.watts(), meter.mhz(), joule);
   if (gflop > 0) fmt::print(" {:5.3f} J/TFLOP", joule / gflop * 1e3);
   if (megabytes > 0) fmt::print(" {:6.3f} J/GB", joule / megabytes * 1e3);
   fmt::print("\n");
-  check(cudaEventDestroy(begin), "event");
-  check(cudaEventDestroy(end), "event");
 }
 
 // gflop and megabytes as counted by hand, for the rates.
@@ -181,11 +186,12 @@ void layer(const char* what, int batch, int tokens) {
   time(name("rms"), 0, mb(2 * width), [&] { rms_rows(y, r, rows, width, 1e-5f, stream); });
   time(name("rms backward"), 0, mb(3 * width),
        [&] { rms_rows_backward(y, x, r, ds, rows, width, stream); });
-  SwigluGradientMaps gradient{tensor_map(ds, {rows, width}, {128, 64}),
-                              tensor_map(wd, {width, inner}, {64, 64})};
-  time(name("swiglu gradient"), gflop(width, inner), mb(width + 5 * inner), [&] {
-    swiglu_gradient(gradient, {gu, dgu, p}, rows, inner, processors(), stream);
-  });
+  SwigluGradientMaps gradient{
+      tensor_map(ds, {rows, width}, {128, 64}), tensor_map(wd, {width, inner}, {64, 64}),
+      tensor_map(gu, {rows, 2 * inner}, {64, 64}), tensor_map(dgu, {rows, 2 * inner}, {64, 64}),
+      tensor_map(p, {rows, inner}, {64, 64})};
+  time(name("swiglu gradient"), gflop(width, inner), mb(width + 5 * inner),
+       [&] { swiglu_gradient(gradient, rows, inner, processors(), stream); });
   time(name("dh"), gflop(width, 2 * inner), mb(2 * inner + 2 * width),
        [&] { matmul(rows, width, 2 * inner, {dgu}, {wgu}, ds, y, false, work, stream); });
   time(name("dgate_up"), gflop(width, 2 * inner), mb(2 * inner + width), [&] {

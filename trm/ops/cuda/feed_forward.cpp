@@ -34,14 +34,17 @@ class FeedForwardGradient : public GpuPrimitive {
     auto* work = scratch.piece<void>(0);
     auto *ds = scratch.piece<half>(1), *dgu = scratch.piece<half>(2), *p = scratch.piece<half>(3);
     SwigluGradientMaps maps{tensor_map(ds, {s.rows, s.width}, {128, 64}),
-                            tensor_map(bits(down), {s.width, s.inner}, {64, 64})};
+                            tensor_map(bits(down), {s.width, s.inner}, {64, 64}),
+                            tensor_map(bits(in[5]), {s.rows, 2 * s.inner}, {64, 64}),
+                            tensor_map(dgu, {s.rows, 2 * s.inner}, {64, 64}),
+                            tensor_map(p, {s.rows, s.inner}, {64, 64})};
     Arrays inputs = in;
     inputs.push_back(gate_up);
     inputs.push_back(down);
     record(encoder, inputs, out, &scratch, [&](cudaStream_t stream) {
       rms_rows_backward(bits(in[3]), bits(in[6]), pointer<float>(in[4]), ds, s.rows, s.width,
                         stream);
-      swiglu_gradient(maps, {bits(in[5]), dgu, p}, s.rows, s.inner, processors(), stream);
+      swiglu_gradient(maps, s.rows, s.inner, processors(), stream);
       matmul(s.rows, s.width, 2 * s.inner, {dgu}, {bits(gate_up)}, ds, bits(out[0]), false, work,
              stream);
       matmul(2 * s.inner, s.width, s.rows, {dgu, true}, {bits(in[0])}, nullptr,

@@ -128,17 +128,15 @@ void product_norm(const ProductNormMaps& maps, float* r, int rows, int inner, fl
 struct SwigluGradientMaps {  // boxes (columns x rows), 128-byte swizzle
   CUtensorMap ds;            // (rows, 512), 64 x 128
   CUtensorMap down;          // (512, inner), 64 x 64
-};
-struct SwigluGradientArrays {
-  const half* gate_up;  // (rows, 2 inner) [g | u]
-  half* dgate_up;       // (rows, 2 inner) [dg | du]
-  half* product;        // (rows, inner)
+  CUtensorMap gate_up;       // (rows, 2 inner), 64 x 64: [g | u]
+  CUtensorMap dgate_up;      // (rows, 2 inner), 64 x 64: [dg | du]
+  CUtensorMap product;       // (rows, inner), 64 x 64
 };
 
 /// For ds, the gradient of p down^T: [dg | du], the gradients of p = silu(g) u, and p itself. ds is
 /// 512 wide, inner a multiple of 256.
-void swiglu_gradient(const SwigluGradientMaps& maps, const SwigluGradientArrays& arrays,
-                     int64_t rows, int inner, int processors, cudaStream_t stream);
+void swiglu_gradient(const SwigluGradientMaps& maps, int64_t rows, int inner, int processors,
+                     cudaStream_t stream);
 
 // --- token_mixing.cu ---
 

@@ -1,6 +1,7 @@
 // The gradient through the gate in one kernel: dp = ds Wd on the tensor cores, then with the stored
-// g and u: dg, du and p = silu(g) u. Bound by memory, so what matters is that copies never wait:
-// one thread streams the weights, another brings g and u in and takes dg, du and p out.
+// g and u: dg, du and p = silu(g) u. Bound by memory, so what matters is that copies never wait: of
+// each thing that comes in the next pieces are already under way, brought by a thread of its own,
+// and results leave from where g and u lay.
 #include <algorithm>
 
 #include "trm/ops/cuda/kernels.h"
@@ -10,29 +11,45 @@
 namespace trm::ops::cuda {
 namespace {
 
-constexpr int kRows = 128, kThreads = 384, kBlocks = 8, kStages = 8;
+constexpr int kRows = 128, kThreads = 384, kBlocks = 8, kRowStages = 2, kStages = 5, kSlots = 3;
 constexpr int kBlockBytes = kRows * 128;  // 128 rows of 64 values
-constexpr int kWeightBytes = 64 * 128;
-constexpr int kShared =
-    1024 + kBlocks * kBlockBytes + kStages * kWeightBytes + 8 * (2 * kBlocks + 2 * kStages);
+constexpr int kTileBytes = 64 * 128;      // 64 x 64 values
+constexpr int kSlotBytes = 3 * kTileBytes;
+constexpr int kShared = 1024 + kRowStages * kBlockBytes + kStages * kTileBytes +
+                        2 * kSlots * kSlotBytes + 8 * 2 * (kRowStages + kStages + 2 * kSlots);
+
+// Where the next piece of a ring is.
+template <int n>
+struct Place {
+  int stage = 0;
+  uint32_t parity = 0;
+  __device__ __forceinline__ void next() {
+    if (++stage == n) stage = 0, parity ^= 1;
+  }
+};
 
 __global__ __launch_bounds__(kThreads, 1) void swiglu_gradient_kernel(
-    const __grid_constant__ SwigluGradientMaps maps, SwigluGradientArrays arrays, int64_t total,
-    int inner, int units) {
+    const __grid_constant__ SwigluGradientMaps maps, int inner, int units) {
   extern __shared__ char raw[];
-  char* shared = raw + (1024 - shared_address(raw) % 1024) % 1024;
-  char* rows = shared;
-  char* ring = rows + kBlocks * kBlockBytes;
-  auto* rows_full = reinterpret_cast<uint64_t*>(ring + kStages * kWeightBytes);
-  uint64_t *rows_empty = rows_full + kBlocks, *full = rows_empty + kBlocks, *empty = full + kStages;
+  char* rows = raw + (1024 - shared_address(raw) % 1024) % 1024;
+  char* ring = rows + kRowStages * kBlockBytes;
+  char* slots = ring + kStages * kTileBytes;
+  auto* rows_full = reinterpret_cast<uint64_t*>(slots + 2 * kSlots * kSlotBytes);
+  uint64_t *rows_empty = rows_full + kRowStages, *full = rows_empty + kRowStages,
+           *empty = full + kStages, *gates_full = empty + kStages,
+           *gates_empty = gates_full + 2 * kSlots;
   if (threadIdx.x == 0) {
-    for (int i = 0; i < kBlocks; ++i) {
+    for (int i = 0; i < kRowStages; ++i) {
       barrier_init(rows_full + i, 1);
-      barrier_init(rows_empty + i, 2);
+      barrier_init(rows_empty + i, 8);
     }
     for (int i = 0; i < kStages; ++i) {
       barrier_init(full + i, 1);
       barrier_init(empty + i, 2);
+    }
+    for (int i = 0; i < 2 * kSlots; ++i) {
+      barrier_init(gates_full + i, 1);
+      barrier_init(gates_empty + i, 1);
     }
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     fence_async_proxy();
@@ -43,21 +60,39 @@ __global__ __launch_bounds__(kThreads, 1) void swiglu_gradient_kernel(
   if (threadIdx.x < 128) {
     give_registers<40>();
     if (threadIdx.x == 0) {
-      int step = 0;
-      for (int unit = blockIdx.x, count = 0; unit < units; unit += gridDim.x, ++count) {
-        int first = unit % 2 * tiles;
+      Place<kStages> at;
+      for (int unit = blockIdx.x; unit < units; unit += gridDim.x) {
         for (int t = 0; t < tiles; ++t) {
-          for (int k = 0; k < kBlocks; ++k, ++step) {
-            if (t == 0) {
-              barrier_wait(rows_empty + k, (count & 1) ^ 1);
-              barrier_expect(rows_full + k, kBlockBytes);
-              tma_load(rows + k * kBlockBytes, &maps.ds, rows_full + k, k * 64, unit / 2 * kRows);
-            }
-            int s = step % kStages;
-            barrier_wait(empty + s, ((step / kStages) & 1) ^ 1);
-            barrier_expect(full + s, kWeightBytes);
-            tma_load(ring + s * kWeightBytes, &maps.down, full + s, (first + t) * 64, k * 64);
+          for (int k = 0; k < kBlocks; ++k, at.next()) {
+            barrier_wait(empty + at.stage, at.parity ^ 1);
+            barrier_expect(full + at.stage, kTileBytes);
+            tma_load(ring + at.stage * kTileBytes, &maps.down, full + at.stage,
+                     (unit % 2 * tiles + t) * 64, k * 64);
           }
+        }
+      }
+    } else if (threadIdx.x == 32) {
+      Place<kRowStages> at;
+      for (int unit = blockIdx.x; unit < units; unit += gridDim.x) {
+        for (int k = 0; k < kBlocks; ++k, at.next()) {
+          barrier_wait(rows_empty + at.stage, at.parity ^ 1);
+          barrier_expect(rows_full + at.stage, kBlockBytes);
+          tma_load(rows + at.stage * kBlockBytes, &maps.ds, rows_full + at.stage, k * 64,
+                   unit / 2 * kRows);
+        }
+      }
+    } else if (threadIdx.x == 64 || threadIdx.x == 96) {
+      int group = threadIdx.x / 32 - 2;
+      Place<kSlots> at;
+      for (int unit = blockIdx.x; unit < units; unit += gridDim.x) {
+        for (int t = 0; t < tiles; ++t, at.next()) {
+          int slot = group * kSlots + at.stage;
+          barrier_wait(gates_empty + slot, at.parity ^ 1);
+          barrier_expect(gates_full + slot, 2 * kTileBytes);
+          char* to = slots + slot * kSlotBytes;
+          int column = (unit % 2 * tiles + t) * 64, row = unit / 2 * kRows + group * 64;
+          tma_load(to, &maps.gate_up, gates_full + slot, column, row);
+          tma_load(to + kTileBytes, &maps.gate_up, gates_full + slot, inner + column, row);
         }
       }
     }
@@ -65,98 +100,107 @@ __global__ __launch_bounds__(kThreads, 1) void swiglu_gradient_kernel(
   }
 
   take_registers<232>();
-  int group = threadIdx.x / 128 - 1;
-  int warp = threadIdx.x % 128 / 32, lane = threadIdx.x % 32;
+  int group = threadIdx.x / 128 - 1, warp = threadIdx.x % 128 / 32, lane = threadIdx.x % 32;
   bool leader = threadIdx.x % 128 == 0;
-  uint32_t a_base = shared_address(rows) + group * 64 * 128;
-  uint32_t b_base = shared_address(ring);
-  int row = group * 64 + warp * 16 + lane / 4;
-  int step = 0;
-  for (int unit = blockIdx.x, count = 0; unit < units; unit += gridDim.x, ++count) {
-    int64_t at_row = static_cast<int64_t>(unit / 2) * kRows + row;
-    for (int t = 0; t < tiles; ++t) {
-      bool last = t + 1 == tiles;
-      // Four columns of one of two blocks of 8 (see four_columns), for 4 such pairs and rows r, r
-      // + 8.
-      int column = (unit % 2 * tiles + t) * 64 + lane % 2 * 8 + lane % 4 / 2 * 4;
-      int64_t at = at_row * 2 * inner + column;
-      uint2 g[8], u[8];
+  uint32_t ring_base = shared_address(ring);
+  int row = warp * 16 + lane / 4;
+  Place<kRowStages> at_rows;
+  Place<kStages> at;
+  Place<kSlots> at_slot;
+  int sent = -1;  // the slot whose results are on their way out
+  for (int unit = blockIdx.x; unit < units; unit += gridDim.x) {
+    uint32_t ds[4 * kBlocks][4];  // left operands of all the unit's products
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        int64_t from = at + i % 2 * 16 * inner + i / 2 * 16;
-        bool valid = at_row + i % 2 * 8 < total;
-        g[i] = valid ? __ldcs(reinterpret_cast<const uint2*>(arrays.gate_up + from)) : uint2{0, 0};
-        u[i] = valid ? __ldcs(reinterpret_cast<const uint2*>(arrays.gate_up + from + inner))
-                     : uint2{0, 0};
+    for (int k = 0; k < kBlocks; ++k) {
+      barrier_wait(rows_full + at_rows.stage, at_rows.parity);
+      uint32_t own = shared_address(rows) + at_rows.stage * kBlockBytes +
+                     (group * 64 + warp * 16 + lane % 16) * 128;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        auto& a = ds[4 * k + i];
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
+                     : "r"(own + (((2 * i + lane / 16) ^ (lane & 7)) << 4))
+                     : "memory");
       }
+      __syncwarp();
+      if (lane == 0) barrier_arrive(rows_empty + at_rows.stage);
+      at_rows.next();
+    }
+    for (int t = 0; t < tiles; ++t) {
       float dp[32];
+      int before = 0;
 #pragma unroll
-      for (int k = 0; k < kBlocks; ++k, ++step) {
-        int s = step % kStages;
-        if (t == 0) barrier_wait(rows_full + k, count & 1);
-        barrier_wait(full + s, (step / kStages) & 1);
+      for (int k = 0; k < kBlocks; ++k) {
+        barrier_wait(full + at.stage, at.parity);
         wgmma_fence();
-        uint64_t a = k_major(a_base + k * kBlockBytes);
-        uint32_t b = b_base + s * kWeightBytes;
+        uint32_t b = ring_base + at.stage * kTileBytes;
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          wgmma_n64<0, 1>(dp, a + 2 * i, mn_major(b + i * 2048), k + i > 0);
+          wgmma_n64_regs<1>(dp, ds[4 * k + i], mn_major(b + i * 2048), k + i > 0);
         }
         wgmma_commit();
         if (k > 0) {
           wgmma_wait<1>();
-          if (leader) {
-            barrier_arrive(empty + (step - 1) % kStages);
-            if (last) barrier_arrive(rows_empty + k - 1);
-          }
+          if (leader) barrier_arrive(empty + before);
+        }
+        before = at.stage;
+        at.next();
+        if (k == 3 && leader && sent >= 0) {
+          tma_store_wait_read();
+          barrier_arrive(gates_empty + sent);
         }
       }
       wgmma_wait<0>();
       settle(dp);
-      if (leader) {
-        barrier_arrive(empty + (step - 1) % kStages);
-        if (last) barrier_arrive(rows_empty + kBlocks - 1);
-      }
+      if (leader) barrier_arrive(empty + before);
+      int slot = group * kSlots + at_slot.stage;
+      barrier_wait(gates_full + slot, at_slot.parity);
+      at_slot.next();
+      char* tile = slots + slot * kSlotBytes;
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        float d[4] = {dp[i / 2 * 8 + i % 2 * 2], dp[i / 2 * 8 + i % 2 * 2 + 1],
-                      dp[i / 2 * 8 + 4 + i % 2 * 2], dp[i / 2 * 8 + 5 + i % 2 * 2]};
-        four_columns(d[0], d[2]);
-        four_columns(d[1], d[3]);
-        float gate[4] = {low(g[i].x), high(g[i].x), low(g[i].y), high(g[i].y)};
-        float up[4] = {low(u[i].x), high(u[i].x), low(u[i].y), high(u[i].y)};
-        float dg[4], du[4], p[4];
+      for (int i = 0; i < 16; ++i) {  // two columns of a block of 8, row r or r + 8
+        char* place = tile + (row + i % 2 * 8) * 128 + ((i / 2 ^ (row & 7)) << 4) + lane % 4 * 4;
+        auto* g = reinterpret_cast<uint32_t*>(place);
+        auto* u = reinterpret_cast<uint32_t*>(place + kTileBytes);
+        float gate[2] = {low(*g), high(*g)}, up[2] = {low(*u), high(*u)}, dg[2], du[2], p[2];
 #pragma unroll
-        for (int j = 0; j < 4; ++j) {
+        for (int j = 0; j < 2; ++j) {
+          float d = dp[i * 2 + j];
           float s = sigmoid(gate[j]), a = gate[j] * s;
-          dg[j] = d[j] * up[j] * (s + a * (1 - s));
-          du[j] = d[j] * a;
+          dg[j] = d * up[j] * (s + a * (1 - s));
+          du[j] = d * a;
           p[j] = a * up[j];
         }
-        if (at_row + i % 2 * 8 < total) {
-          int64_t to = at + i % 2 * 16 * inner + i / 2 * 16;
-          int64_t to_p = (at_row + i % 2 * 8) * inner + column + i / 2 * 16;
-          *reinterpret_cast<uint2*>(arrays.dgate_up + to) = {pack(dg[0], dg[1]),
-                                                             pack(dg[2], dg[3])};
-          *reinterpret_cast<uint2*>(arrays.dgate_up + to + inner) = {pack(du[0], du[1]),
-                                                                     pack(du[2], du[3])};
-          *reinterpret_cast<uint2*>(arrays.product + to_p) = {pack(p[0], p[1]), pack(p[2], p[3])};
-        }
+        *g = pack(dg[0], dg[1]);
+        *u = pack(du[0], du[1]);
+        *reinterpret_cast<uint32_t*>(place + 2 * kTileBytes) = pack(p[0], p[1]);
       }
+      fence_async_proxy();
+      group_sync(1 + group);
+      if (leader) {
+        int column = (unit % 2 * tiles + t) * 64, to = unit / 2 * kRows + group * 64;
+        tma_store(&maps.dgate_up, tile, column, to);
+        tma_store(&maps.dgate_up, tile + kTileBytes, inner + column, to);
+        tma_store(&maps.product, tile + 2 * kTileBytes, column, to);
+        tma_store_commit();
+      }
+      sent = slot;
     }
   }
+  if (leader) tma_store_wait_read();
 }
 
 }  // namespace
 
-void swiglu_gradient(const SwigluGradientMaps& maps, const SwigluGradientArrays& arrays,
-                     int64_t rows, int inner, int processors, cudaStream_t stream) {
+void swiglu_gradient(const SwigluGradientMaps& maps, int64_t rows, int inner, int processors,
+                     cudaStream_t stream) {
   static const cudaError_t set = cudaFuncSetAttribute(
       swiglu_gradient_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared);
   check(set, "swiglu_gradient");
   int units = static_cast<int>((rows + kRows - 1) / kRows) * 2;
   int blocks = std::min(units, processors);
-  swiglu_gradient_kernel<<<blocks, kThreads, kShared, stream>>>(maps, arrays, rows, inner, units);
+  swiglu_gradient_kernel<<<blocks, kThreads, kShared, stream>>>(maps, inner, units);
   check(cudaGetLastError(), "swiglu_gradient");
 }
 
