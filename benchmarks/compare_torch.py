@@ -6,7 +6,8 @@
 
 Every round runs the twin (one process, warm), then a fresh `trm bench` with one step of warm-up, so
 that a change of the machine's load meets both. Prints the medians over all rounds: seconds on the
-clock, seconds of processor time (which other processes disturb less), and peak memory.
+clock, seconds of processor time (which other processes disturb less), and peak memory; then each round's seconds, their ratio and the
+median of those ratios, which a machine whose speed drifts disturbs least.
 With --compile the twin is also measured under torch.compile. Needs Python with torch.
 With --checkpoint and --csv also the whole programs `trm eval` (with and without --early-stop) and
 `trm solve` (another puzzle each round), from their start to their end, against the twin's 16 steps
@@ -69,6 +70,7 @@ def measure(name, o):
     for twin in twins.values():
         twin.ask(f"{mode} 1")
     runs = {key: [] for key in (*twins, "trm")}
+    rounds = []  # of each the seconds of every program, medians
     memory = 0
     for _ in range(o.rounds):
         for key, twin in twins.items():
@@ -77,6 +79,8 @@ def measure(name, o):
             [o.program, "bench", "--json", "--task", task, "--mode", mode, "--dtype", dtype,
              "--batch-size", str(batch), "--steps", str(o.steps), "--threads", str(o.threads)]))
         runs["trm"] += zip(answer["seconds"], answer["cpu_seconds"])
+        rounds.append({key: statistics.median(clock for clock, _ in values[-o.steps:])
+                       for key, values in runs.items()})
         memory = max(memory, answer["peak_memory"])
     peaks = {key: twin.ask("memory") for key, twin in twins.items()} | {"trm": memory}
     for twin in twins.values():
@@ -89,7 +93,10 @@ def measure(name, o):
     wall, cpu = (median[best][i] / median["trm"][i] for i in (0, 1))
     print(f"{name:20} {best} / trm: {wall:.2f} on the clock, {cpu:.2f} in processor time, "
           f"memory {memory / peaks[best]:.2f}; rate {answer['flop'] / median['trm'][0] / 1e9:.0f} "
-          f"of {answer['matmul_rate'] / 1e9:.0f} GFLOP/s", flush=True)
+          f"of {answer['matmul_rate'] / 1e9:.0f} GFLOP/s")
+    pairs = [(r[best], r["trm"]) for r in rounds]
+    print(f"{name:20} rounds: " + ", ".join(f"{a:.3f}/{b:.3f}={a / b:.2f}" for a, b in pairs)
+          + f"; median of the ratios {statistics.median(a / b for a, b in pairs):.2f}", flush=True)
 
 
 def measure_whole(name, o):

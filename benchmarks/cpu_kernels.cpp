@@ -1,8 +1,10 @@
-// Rates of one core in the kernels of trm/ops/cpu, for every table this processor runs, in bfloat16
-// at the shapes of a Sudoku training step (97 tokens, 512 channels, inner sizes 1536 and 512).
+// Rates of one core in the kernels of trm/ops/cpu, for every table this processor runs, in both
+// types at the shapes of a Sudoku training step (97 tokens, 512 channels, inner sizes 1536 and
+// 512).
 #include <chrono>
 #include <cstdio>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "trm/ops/cpu/layout.h"
@@ -22,50 +24,55 @@ double seconds(const std::function<void()>& work) {
   return best;
 }
 
-void measure(const Kernels& k) {
+void measure(bool bfloat16, const Kernels& k) {
+  const Type type(bfloat16, k);
+  const std::string name = std::string(k.name) + (bfloat16 ? "" : " float32");
   Scratch scratch;
   auto words = [&](long n) {
     float* p = scratch.floats(n);
     std::fill_n(p, n, 0.0f);
     return p;
   };
-  Word *a = words(224 * 1600), *panels = words(96L * 256 * kPanel), *other = words(97 * 1600);
+  Word *a = words(224 * type.room(3072)), *panels = words(96 * type.words(512) * kPanel);
+  Word* other = words(97 * 3200);
   float *c = words(224 * 512), *s = words(224 * 512);
-  auto products = [&](const char* what, int rows, long k_words, long stride, int count) {
+  auto products = [&](const char* what, int rows, long n, int count) {
+    const long k_words = type.whole_words(n), stride = type.room(n) / type.per_word;
     double t = seconds([&] {
       for (int j = 0; j < count; ++j) {
         k.gemm(a, stride, 1, rows, panels + j * k_words * kPanel, k_words, c, kPanel, kPanel,
                false);
       }
     });
-    std::printf("%-12s %-40s %7.0f GFLOP/s\n", k.name, what,
-                4.0 * rows * k_words * kPanel * count / t / 1e9);
+    std::printf("%-18s %-40s %7.0f GFLOP/s\n", name.c_str(), what,
+                2.0 * rows * n * kPanel * count / t / 1e9);
   };
   auto elements = [&](const char* what, long n, const std::function<void()>& work) {
     double t = seconds([&] {
       for (int i = 0; i < 100; ++i) work();
     });
-    std::printf("%-12s %-40s %7.3f ns/element\n", k.name, what, t / 100 / n * 1e9);
+    std::printf("%-18s %-40s %7.3f ns/element\n", name.c_str(), what, t / 100 / n * 1e9);
   };
-  products("gates, 97 x 256 words, 96 panels", 97, 256, 256, 96);
-  products("gates, 194 x 256 words, 96 panels", 194, 256, 256, 96);
-  products("down, 97 x 768 words, 16 panels", 97, 768, 768, 16);
-  products("down, 194 x 768 words, 16 panels", 194, 768, 768, 16);
-  products("gates' gradient, 194 x 1536 words, 16", 194, 1536, 1536, 16);
-  products("one panel, 224 x 128 words", 224, 128, 128, 1);
-  products("tokens' gates, 64 x 49 words, 1 panel", 64, 49, 49, 1);
-  products("the same, 64 x 48 words", 64, 48, 49, 1);
-  products("tokens' down, 97 x 256 words, 1 panel", 97, 256, 256, 1);
-  products("attention, 97 x 32 words, 4 panels", 97, 32, 768, 4);
-  const Type type(true, k);
+  products("gates, 97 x 512, 96 panels", 97, 512, 96);
+  products("gates, 194 x 512, 96 panels", 194, 512, 96);
+  products("down, 97 x 1536, 16 panels", 97, 1536, 16);
+  products("down, 194 x 1536, 16 panels", 194, 1536, 16);
+  products("gates' gradient, 194 x 3072, 16 panels", 194, 3072, 16);
+  products("one panel, 224 x 256", 224, 256, 1);
+  products("tokens' gates, 64 x 97, 1 panel", 64, 97, 1);
+  products("the same, 64 x 96", 64, 96, 1);
+  products("tokens' down, 97 x 512, 1 panel", 97, 512, 1);
+  products("attention, 97 x 64, 4 panels", 97, 64, 4);
   const int before = threads();
   set_threads(1);
   float* sums = words(96L * 16 * kPanel * kPanel);
-  Word *left = words(16L * 776 * kPanel), *right = words(96L * 776 * kPanel);
-  double t = seconds([&] { panel_products(type, left, 16, right, 96, 776, sums, true); });
+  const long rows_words = type.words(1552);
+  Word *left = words(16 * rows_words * kPanel), *right = words(96 * rows_words * kPanel);
+  double t = seconds([&] { panel_products(type, left, 16, right, 96, rows_words, sums, true); });
   set_threads(before);
-  std::printf("%-12s %-40s %7.0f GFLOP/s\n", k.name, "weights' gradient, 16 x 96 panels, 776",
-              4.0 * 16 * 96 * kPanel * kPanel * 776 / t / 1e9);
+  std::printf("%-18s %-40s %7.0f GFLOP/s\n", name.c_str(),
+              "weights' gradient, 16 x 96 panels, 1552",
+              2.0 * 16 * 96 * kPanel * kPanel * 1552 / t / 1e9);
   elements("gate_columns", 97 * 16, [&] { k.gate_columns(c, 97, other, 1536); });
   elements("gate_rows", 64 * 32, [&] { k.gate_rows(c, c + 64 * kPanel, 64, other); });
   elements("gate_columns_backward", 96 * 16,
@@ -79,19 +86,24 @@ void measure(const Kernels& k) {
   std::vector<const void*> rows(96, other);
   elements("pack_columns", 96 * 32, [&] { k.pack_columns(rows.data(), 96, 0, 32, a); });
   elements("pack_rows", 256 * 32, [&] { k.pack_rows(rows.data(), 256, a); });
-  if (k.turn) elements("turn", 128 * 32, [&] { k.turn(panels, 128, a, turned_stride(128)); });
+  if (k.turn) elements("turn", 144 * 32, [&] { k.turn(panels, 144, a, turned_stride(144)); });
+  if (k.parts) {
+    elements("split_rows", 97 * 512, [&] { k.split_rows(s, 512, 97, 512, a, type.room(512)); });
+    elements("split_panel", 512 * 32, [&] { k.split_panel(panels, 256); });
+  }
   if (k.release) {
     double with = seconds([&] {
-      for (int i = 0; i < 1000; ++i) k.gemm(a, 16, 1, 16, panels, 16, c, 32, 16, false);
+      for (int i = 0; i < 1000; ++i)
+        k.gemm(a, k.whole_words, 1, 16, panels, k.whole_words, c, 32, 16, false);
     });
     double alone = seconds([&] {
       for (int i = 0; i < 1000; ++i) {
-        k.gemm(a, 16, 1, 16, panels, 16, c, 32, 16, false);
+        k.gemm(a, k.whole_words, 1, 16, panels, k.whole_words, c, 32, 16, false);
         k.release();
       }
     });
-    std::printf("%-12s %-40s %7.1f ns\n", k.name, "one tile's product", with * 1e6);
-    std::printf("%-12s %-40s %7.1f ns\n", k.name, "configure and release",
+    std::printf("%-18s %-40s %7.1f ns\n", name.c_str(), "one tile's product", with * 1e6);
+    std::printf("%-18s %-40s %7.1f ns\n", name.c_str(), "configure and release",
                 alone * 1e6 - with * 1e6);
     k.release();
   }
@@ -102,5 +114,7 @@ void measure(const Kernels& k) {
 
 int main() {
   using namespace trm::ops::cpu;
-  for (auto* table = all_kernels(true); *table; ++table) measure(**table);
+  for (bool bfloat16 : {true, false}) {
+    for (auto* table = all_kernels(bfloat16); *table; ++table) measure(bfloat16, **table);
+  }
 }

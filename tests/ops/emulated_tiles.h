@@ -63,17 +63,23 @@ void _tile_dpbf16ps(int c, int a, int b) {
   require(tile_height(c) == tile_height(a) && tile_bytes(c) == tile_bytes(b) &&
               tile_bytes(a) == 4 * tile_height(b),
           "tiles of a product do not match");
-  for (int m = 0; m < tile_height(c); ++m) {
-    for (int n = 0; n < tile_bytes(c) / 4; ++n) {
-      float even = 0, odd = 0, sum;
-      for (int k = 0; k < tile_height(b); ++k) {
-        even += tile_bfloat16(a, m, 2 * k) * tile_bfloat16(b, k, 2 * n);
-        odd += tile_bfloat16(a, m, 2 * k + 1) * tile_bfloat16(b, k, 2 * n + 1);
-      }
-      std::memcpy(&sum, emulated.data[c][m] + 4 * n, sizeof(sum));
-      sum += even + odd;
-      std::memcpy(emulated.data[c][m] + 4 * n, &sum, sizeof(sum));
+  const int columns = tile_bytes(c) / 4, words = tile_height(b);
+  float right[16][2][16] = {};  // of each word its even and its odd element, by columns
+  for (int k = 0; k < words; ++k) {
+    for (int n = 0; n < columns; ++n) {
+      for (int i = 0; i < 2; ++i) right[k][i][n] = tile_bfloat16(b, k, 2 * n + i);
     }
+  }
+  for (int m = 0; m < tile_height(c); ++m) {
+    float even[16] = {}, odd[16] = {}, sums[16];
+    for (int k = 0; k < words; ++k) {
+      const float x = tile_bfloat16(a, m, 2 * k), y = tile_bfloat16(a, m, 2 * k + 1);
+      for (int n = 0; n < 16; ++n) even[n] += x * right[k][0][n];
+      for (int n = 0; n < 16; ++n) odd[n] += y * right[k][1][n];
+    }
+    std::memcpy(sums, emulated.data[c][m], sizeof(sums));
+    for (int n = 0; n < columns; ++n) sums[n] += even[n] + odd[n];
+    std::memcpy(emulated.data[c][m], sums, sizeof(sums));
   }
 }
 

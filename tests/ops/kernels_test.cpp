@@ -1,5 +1,7 @@
 // The tables of kernels.h against each other, and the operations by emulated tiles (AMX).
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
 #include <random>
 #include <vector>
 
@@ -15,6 +17,13 @@ namespace trm::ops::cpu {
 extern const Kernels kernels_generic[2], kernels_emulated[2];
 
 namespace {
+
+// All tests of the program by emulated tiles.
+const bool emulated = [] {
+  const bool wanted = std::getenv("TRM_TEST_TILES");
+  if (wanted) use_kernels(kernels_emulated);
+  return wanted;
+}();
 
 std::mt19937& generator() {
   static std::mt19937 g(11);
@@ -54,6 +63,22 @@ std::vector<const Kernels*> tables(bool bfloat16) {
   return out;
 }
 
+// Both sides of a product as a table takes them; k and stride in words.
+struct Sides {
+  std::vector<float> a, panel;
+  long stride, k;
+};
+Sides sides(bool bfloat16, const Kernels& table, const std::vector<float>& a, long stride, int rows,
+            const std::vector<float>& panel, long k) {
+  if (!table.parts) return {a, panel, stride, k};
+  const Type t(bfloat16, table);
+  Sides out{std::vector<float>(rows * t.room(k), NAN), panel, t.room(k), t.words(k)};
+  out.panel.resize(t.words(k) * kPanel);
+  table.split_rows(a.data(), stride, rows, k, out.a.data(), out.stride);
+  finish_panel(t, k, out.panel.data());
+  return out;
+}
+
 struct Product {
   int rows, k, columns;
   bool accumulate, by_columns;  // by_columns: element (m, k) of a is at a[k*stride + m]
@@ -68,12 +93,14 @@ void expect_products(bool bfloat16, const Product& p) {
   const auto before = normal((p.rows + 1) * ldc);
   auto run = [&](const Kernels& table) {
     auto c = before;
-    table.gemm(a.data(), row_stride, k_stride, p.rows, panel.data(), p.k, c.data(), ldc, p.columns,
-               p.accumulate);
+    auto s = sides(bfloat16, table, a, stride, p.rows, panel, p.k);
+    table.gemm(s.a.data(), p.by_columns ? row_stride : s.stride, k_stride, p.rows, s.panel.data(),
+               s.k, c.data(), ldc, p.columns, p.accumulate);
     return c;
   };
   const auto want = run(kernels_generic[bfloat16]);
   for (auto* table : tables(bfloat16)) {
+    if (table->parts && p.by_columns) continue;  // it has no such products
     SCOPED_TRACE(testing::Message() << table->name << " rows " << p.rows << " k " << p.k
                                     << " columns " << p.columns << " accumulate " << p.accumulate);
     auto got = run(*table);
@@ -115,14 +142,15 @@ TEST(KernelsTest, BitsDoNotDependOnTheRowsOfACall) {
   for (bool bfloat16 : {false, true}) {
     auto a = narrowed(bfloat16, 2L * rows * k), panel = narrowed(bfloat16, 2L * k * kPanel);
     for (auto* table : tables(bfloat16)) {
+      auto s = sides(bfloat16, *table, a, k, rows, panel, k);
       for (bool accumulate : {false, true}) {
         std::vector<float> whole(rows * kPanel, 1.0f), parts = whole;
-        table->gemm(a.data(), k, 1, rows, panel.data(), k, whole.data(), kPanel, kPanel,
-                    accumulate);
+        table->gemm(s.a.data(), s.stride, 1, rows, s.panel.data(), s.k, whole.data(), kPanel,
+                    kPanel, accumulate);
         for (int row = 0, n; row < rows; row += n) {
           n = std::min(draw(1, 40), rows - row);
-          table->gemm(a.data() + row * k, k, 1, n, panel.data(), k, parts.data() + row * kPanel,
-                      kPanel, kPanel, accumulate);
+          table->gemm(s.a.data() + row * s.stride, s.stride, 1, n, s.panel.data(), s.k,
+                      parts.data() + row * kPanel, kPanel, kPanel, accumulate);
         }
         EXPECT_EQ(whole, parts) << table->name;
       }
@@ -144,6 +172,29 @@ TEST(KernelsTest, TurnedPanelsHoldTheSameWords) {
         for (int n = 0; n < kPanel; ++n) ASSERT_EQ(rows[n * ld + i], panel[i * kPanel + n]);
       }
     }
+  }
+}
+
+// What is turned is what would have been split as rows, as is what is split in place.
+TEST(KernelsTest, TurnedPanelsOfSplitFloatsAreSplitRows) {
+  const Type t(false, kernels_emulated[false]);
+  for (int k : {2, 6, 32, 34, 50, 128}) {
+    auto rows = normal(kPanel * k);
+    const long words = t.whole_words(k), ld = turned_stride(t.words(k));
+    std::vector<float> panel(t.words(k) * kPanel), split(kPanel * words, NAN);
+    std::vector<float> turned(kPanel * ld, NAN), in_place(kPanel * words, NAN);
+    for (int n = 0; n < kPanel; ++n) {
+      for (int i = 0; i < k; ++i) panel[i * kPanel + n] = rows[n * k + i];
+      std::copy_n(&rows[n * k], k, &in_place[n * words]);
+    }
+    finish_panel(t, k, panel.data());
+    t.k.turn(panel.data(), t.words(k), turned.data(), ld);
+    t.k.split_rows(rows.data(), k, kPanel, k, split.data(), words);
+    left_side(t, in_place.data(), words, kPanel, k);
+    for (int n = 0; n < kPanel; ++n) {
+      ASSERT_EQ(std::memcmp(&turned[n * ld], &split[n * words], words * sizeof(float)), 0) << k;
+    }
+    EXPECT_EQ(std::memcmp(in_place.data(), split.data(), split.size() * sizeof(float)), 0) << k;
   }
 }
 

@@ -55,10 +55,11 @@ void Attention::project(const void* h, long rows, void* qkv) const {
   float* c = scratch.floats(std::min(rows, t_.k.pass_rows) * kPanel);
   for (long first = 0; first < rows; first += t_.k.pass_rows) {
     int n = static_cast<int>(std::min(t_.k.pass_rows, rows - first));
-    auto left = static_cast<const Word*>(t_.at(h, first * a_.hidden));
+    Scratch of_block;
+    Rows left = left_side(t_, {t_.at(h, first * a_.hidden), a_.hidden}, n, a_.hidden, of_block);
     for (long j = 0; j < qkv_panels(); ++j) {
       int width = static_cast<int>(std::min<long>(kPanel, ld - j * kPanel));
-      t_.k.gemm(left, k, 1, n, qkv_ + j * k * kPanel, k, c, kPanel, width, false);
+      multiply(t_, left, n, qkv_ + j * k * kPanel, k, c, kPanel, width);
       for (int m = 0; m < n; ++m) {
         t_.k.narrow(c + m * kPanel, t_.at(qkv, (first + m) * ld + j * kPanel), width);
       }
@@ -68,8 +69,9 @@ void Attention::project(const void* h, long rows, void* qkv) const {
 
 Attention::Head Attention::open_head(const void* qkv, int head, Scratch& scratch) const {
   long ld = 3 * a_.width(), at = head * a_.head_dim;
-  Head out{t_.at(qkv, at), t_.at(qkv, a_.width() + at), t_.at(qkv, 2 * a_.width() + at), ld, ld, ld,
-           nullptr};
+  Head out{
+      t_.at(qkv, at), t_.at(qkv, a_.width() + at), t_.at(qkv, 2 * a_.width() + at), ld, ld, ld, {},
+      nullptr};
   if (cos_) {
     int half = a_.head_dim / 2;
     void* q = scratch.bytes(a_.tokens * a_.head_dim * t_.size);
@@ -82,12 +84,13 @@ Attention::Head Attention::open_head(const void* qkv, int head, Scratch& scratch
     out.q = q, out.k = k;
     out.ld_q = out.ld_k = a_.head_dim;
   }
+  out.queries = left_side(t_, {out.q, out.ld_q}, a_.tokens, a_.head_dim, scratch);
   long words = t_.words(a_.head_dim);
   Word* keys = scratch.floats(token_panels() * words * kPanel);
   const void** rows =
       row_pointers(t_, out.k, out.ld_k, a_.tokens, token_panels() * kPanel, scratch);
   for (long j = 0; j < token_panels(); ++j) {
-    t_.k.pack_rows(rows + j * kPanel, words, keys + j * words * kPanel);
+    row_panel(t_, rows + j * kPanel, a_.head_dim, keys + j * words * kPanel);
   }
   out.keys = keys;
   return out;
@@ -97,12 +100,12 @@ void Attention::mix_head(const void* qkv, int head, void* mixed, float* log_sum)
   Scratch scratch;
   Head in = open_head(qkv, head, scratch);
   long words = t_.words(a_.head_dim), token_words = t_.words(a_.tokens);
-  long lds = token_panels() * kPanel, ldp = token_words * t_.per_word;
+  long lds = token_panels() * kPanel, ldp = t_.room(a_.tokens);
   Word* values = scratch.floats(head_panels() * token_words * kPanel);
   const void** rows = row_pointers(t_, in.v, in.ld_v, a_.tokens, a_.tokens, scratch);
   for (long j = 0; j < head_panels(); ++j) {
     int width = static_cast<int>(std::min<long>(kPanel, a_.head_dim - j * kPanel));
-    t_.k.pack_columns(rows, a_.tokens, j * kPanel, width, values + j * token_words * kPanel);
+    column_panel(t_, rows, a_.tokens, j * kPanel, width, values + j * token_words * kPanel);
   }
   long block = std::min<long>(kQueries, a_.tokens);
   float* s = scratch.floats(block * lds);
@@ -112,17 +115,16 @@ void Attention::mix_head(const void* qkv, int head, void* mixed, float* log_sum)
   float scale = 1.0f / std::sqrt(static_cast<float>(a_.head_dim));
   for (long first = 0; first < a_.tokens; first += block) {
     int n = static_cast<int>(std::min(block, a_.tokens - first));
-    auto q = static_cast<const Word*>(t_.at(in.q, first * in.ld_q));
+    Rows q = in.queries.from(t_, first);
     for (long j = 0; j < token_panels(); ++j) {
       int width = static_cast<int>(std::min<long>(kPanel, a_.tokens - j * kPanel));
-      t_.k.gemm(q, in.ld_q / t_.per_word, 1, n, in.keys + j * words * kPanel, words, s + j * kPanel,
-                lds, width, false);
+      multiply(t_, q, n, in.keys + j * words * kPanel, words, s + j * kPanel, lds, width);
     }
     t_.k.softmax_rows(s, lds, n, a_.tokens, scale, p, ldp, inv_sum, log_sum + first);
+    Rows shares = left_side(t_, p, ldp, n, a_.tokens);
     for (long j = 0; j < head_panels(); ++j) {
       int width = static_cast<int>(std::min<long>(kPanel, a_.head_dim - j * kPanel));
-      t_.k.gemm(static_cast<const Word*>(p), token_words, 1, n, values + j * token_words * kPanel,
-                token_words, c, kPanel, width, false);
+      multiply(t_, shares, n, values + j * token_words * kPanel, token_words, c, kPanel, width);
       t_.k.scale_rows(c, inv_sum, n, width,
                       t_.at(mixed, first * a_.width() + head * a_.head_dim + j * kPanel),
                       a_.width());
@@ -138,10 +140,12 @@ void Attention::output(const void* h, const void* mixed, long rows, void* y, flo
   float* s = scratch.floats(block * ld_s);
   for (long first = 0; first < rows; first += block) {
     int n = static_cast<int>(std::min(block, rows - first));
-    auto left = static_cast<const Word*>(t_.at(mixed, first * a_.width()));
+    Scratch of_block;
+    Rows left =
+        left_side(t_, {t_.at(mixed, first * a_.width()), a_.width()}, n, a_.width(), of_block);
     for (long j = 0; j < hidden_panels(); ++j) {
       int width = static_cast<int>(std::min<long>(kPanel, a_.hidden - j * kPanel));
-      t_.k.gemm(left, k, 1, n, o_ + j * k * kPanel, k, c, kPanel, width, false);
+      multiply(t_, left, n, o_ + j * k * kPanel, k, c, kPanel, width);
       t_.k.add_residual(c, t_.at(h, first * a_.hidden + j * kPanel), a_.hidden, n, width,
                         s + j * kPanel, ld_s);
     }

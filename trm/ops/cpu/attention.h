@@ -41,11 +41,12 @@ class Attention {
   void unpack(const float* sums, float* dqkv, float* do_) const;
 
  private:
-  // Queries, keys (both rotated) and values of one head: T rows and their strides, and the panels
-  // of tokens (k = head_dim) for products with the keys.
+  // Queries, keys (both rotated) and values of one head: T rows and their strides, the queries as
+  // the left side of products, and the panels of tokens (k = head_dim) for products with the keys.
   struct Head {
     const void *q, *k, *v;
     long ld_q, ld_k, ld_v;
+    Rows queries;
     const Word* keys;
   };
   struct Round;

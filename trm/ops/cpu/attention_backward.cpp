@@ -60,7 +60,7 @@ void Attention::backward(const void* h, const void* y, const void* mixed, const 
     auto by_rows = [&](void (Attention::*part)(const Round&, long, long) const) {
       parallel(blocks, [&](long begin, long end) {
         for (long i = begin; i < end; ++i) {
-          long from = r.words * i / blocks, to = r.words * (i + 1) / blocks;
+          long from = t_.run(r.words, i, blocks), to = t_.run(r.words, i + 1, blocks);
           if (from < to) (this->*part)(r, from, to - from);
         }
       });
@@ -88,7 +88,7 @@ void Attention::unpack(const float* sums, float* dqkv, float* do_) const {
 // Through the norm and o: ds, d(mixed); the projections again; panels of h, ds and mixed.
 void Attention::backward_rows(const Round& r, long first_word, long words) const {
   Scratch scratch;
-  long first = first_word * t_.per_word, whole = words * t_.per_word, width = a_.width();
+  long first = t_.elements(first_word), whole = t_.elements(words), width = a_.width();
   int n = static_cast<int>(std::min(whole, r.rows - first));
   long ld = hidden_panels() * kPanel, k = t_.words(a_.hidden);
   float* ds = scratch.floats(whole * ld);
@@ -100,10 +100,10 @@ void Attention::backward_rows(const Round& r, long first_word, long words) const
   for (int m = 0; m < n; ++m) t_.k.narrow(ds + m * ld, t_.at(ds_rows, m * a_.hidden), a_.hidden);
   const void* h = t_.at(r.h, first * a_.hidden);
   project(h, n, t_.at(r.qkv, first * 3 * width));
+  Rows ds_left = left_side(t_, {ds_rows, a_.hidden}, n, a_.hidden, scratch);
   for (long j = 0; j < width_panels(); ++j) {
     int columns = static_cast<int>(std::min<long>(kPanel, width - j * kPanel));
-    t_.k.gemm(static_cast<const Word*>(ds_rows), k, 1, n, o_back_ + j * k * kPanel, k, c, kPanel,
-              columns, false);
+    multiply(t_, ds_left, n, o_back_ + j * k * kPanel, k, c, kPanel, columns);
     for (int m = 0; m < n; ++m) {
       t_.k.narrow(c + m * kPanel, t_.at(r.dmixed, (first + m) * width + j * kPanel), columns);
     }
@@ -112,14 +112,14 @@ void Attention::backward_rows(const Round& r, long first_word, long words) const
   for (long j = 0; j < hidden_panels(); ++j) {
     int columns = static_cast<int>(std::min<long>(kPanel, a_.hidden - j * kPanel));
     long at = (j * r.words + first_word) * kPanel;
-    t_.k.pack_columns(h_rows, whole, j * kPanel, columns, r.h_panels + at);
-    t_.k.pack_block(ds + j * kPanel, ld, whole, r.ds_panels + at);
+    column_panel(t_, h_rows, whole, j * kPanel, columns, r.h_panels + at);
+    block_panel(t_, ds + j * kPanel, ld, whole, r.ds_panels + at);
   }
   const void** mixed = row_pointers(t_, t_.at(r.mixed, first * width), width, n, whole, scratch);
   for (long j = 0; j < width_panels(); ++j) {
     int columns = static_cast<int>(std::min<long>(kPanel, width - j * kPanel));
-    t_.k.pack_columns(mixed, whole, j * kPanel, columns,
-                      r.mixed_panels + (j * r.words + first_word) * kPanel);
+    column_panel(t_, mixed, whole, j * kPanel, columns,
+                 r.mixed_panels + (j * r.words + first_word) * kPanel);
   }
 }
 
@@ -139,19 +139,20 @@ void Attention::backward_head(const Round& r, long sample, int head) const {
   Word* values = scratch.floats(token_panels() * words * kPanel);  // as keys
   const void** v_rows = row_pointers(t_, in.v, in.ld_v, tokens, lds, scratch);
   for (long j = 0; j < token_panels(); ++j) {
-    t_.k.pack_rows(v_rows + j * kPanel, words, values + j * words * kPanel);
+    row_panel(t_, v_rows + j * kPanel, a_.head_dim, values + j * words * kPanel);
   }
   Word* keys = scratch.floats(head_panels() * token_words * kPanel);  // panels of head_dim
   const void** k_rows = row_pointers(t_, in.k, in.ld_k, tokens, tokens, scratch);
   for (long j = 0; j < head_panels(); ++j) {
     int columns = static_cast<int>(std::min<long>(kPanel, a_.head_dim - j * kPanel));
-    t_.k.pack_columns(k_rows, tokens, j * kPanel, columns, keys + j * token_words * kPanel);
+    column_panel(t_, k_rows, tokens, j * kPanel, columns, keys + j * token_words * kPanel);
   }
 
-  long block = std::min(round_up(tokens, t_.per_word), kQueries), block_words = t_.words(block);
+  long block = std::min(round_up(tokens, t_.pair), kQueries), block_words = t_.words(block);
   float* s = scratch.floats(block * kPanel);
   float* dp = scratch.floats(block * kPanel);
-  void* ds = scratch.bytes(block * lds * t_.size);
+  const long ld_ds = t_.room(lds);
+  void* ds = scratch.bytes(block * ld_ds * t_.size);
   Word* p_panel = scratch.floats(block_words * kPanel);
   Word* ds_panel = scratch.floats(block_words * kPanel);
   long turned = turned_stride(block_words);
@@ -177,7 +178,7 @@ void Attention::backward_head(const Round& r, long sample, int head) const {
 
   for (long first = 0; first < tokens; first += block) {
     int n = static_cast<int>(std::min(block, tokens - first));
-    int whole = static_cast<int>(round_up(n, t_.per_word));
+    int whole = static_cast<int>(round_up(n, t_.pair));
     long n_words = t_.words(n);
     const void* q = t_.at(in.q, first * in.ld_q);
     const void* dm = t_.at(dmixed, first * width);
@@ -192,17 +193,20 @@ void Attention::backward_head(const Round& r, long sample, int head) const {
     const void** dm_rows = row_pointers(t_, dm, width, n, whole, scratch);
     for (long j = 0; j < head_panels(); ++j) {
       int columns = static_cast<int>(std::min<long>(kPanel, a_.head_dim - j * kPanel));
-      t_.k.pack_columns(q_rows, whole, j * kPanel, columns, q_panels + j * n_words * kPanel);
-      t_.k.pack_columns(dm_rows, whole, j * kPanel, columns, dmixed_panels + j * n_words * kPanel);
+      column_panel(t_, q_rows, whole, j * kPanel, columns, q_panels + j * n_words * kPanel);
+      column_panel(t_, dm_rows, whole, j * kPanel, columns, dmixed_panels + j * n_words * kPanel);
     }
+    Scratch of_block;
+    Rows queries = in.queries.from(t_, first);
+    Rows dm_left = left_side(t_, {dm, width}, n, a_.head_dim, of_block);
     for (long i = 0; i < token_panels(); ++i) {
       int keys_here = static_cast<int>(std::min<long>(kPanel, tokens - i * kPanel));
-      t_.k.gemm(static_cast<const Word*>(q), in.ld_q / t_.per_word, 1, n,
-                in.keys + i * words * kPanel, words, s, kPanel, kPanel, false);
-      t_.k.gemm(static_cast<const Word*>(dm), width / t_.per_word, 1, n,
-                values + i * words * kPanel, words, dp, kPanel, kPanel, false);
+      multiply(t_, queries, n, in.keys + i * words * kPanel, words, s, kPanel, kPanel);
+      multiply(t_, dm_left, n, values + i * words * kPanel, words, dp, kPanel, kPanel);
       t_.k.softmax_backward(s, dp, whole, scale, log_sums, delta, p_panel, ds_panel,
-                            t_.at(ds, i * kPanel), lds);
+                            t_.at(ds, i * kPanel), ld_ds);
+      finish_panel(t_, whole, p_panel);
+      finish_panel(t_, whole, ds_panel);
       const Word *p_left = p_panel, *ds_left = ds_panel;
       if (t_.k.turn) {
         t_.k.turn(p_panel, n_words, p_turned, turned);
@@ -219,13 +223,13 @@ void Attention::backward_head(const Round& r, long sample, int head) const {
       }
     }
     if (tokens % t_.per_word) {  // the odd last token's partner
-      for (int m = 0; m < n; ++m) std::memset(t_.at(ds, m * lds + tokens), 0, t_.size);
+      for (int m = 0; m < n; ++m) std::memset(t_.at(ds, m * ld_ds + tokens), 0, t_.size);
     }
+    Rows ds_rows = left_side(t_, ds, ld_ds, n, tokens);
     for (long j = 0; j < head_panels(); ++j) {
       int columns = static_cast<int>(std::min<long>(kPanel, a_.head_dim - j * kPanel));
-      t_.k.gemm(static_cast<const Word*>(ds), lds / t_.per_word, 1, n,
-                keys + j * token_words * kPanel, token_words, dq + j * kPanel, ld_head, columns,
-                false);
+      multiply(t_, ds_rows, n, keys + j * token_words * kPanel, token_words, dq + j * kPanel,
+               ld_head, columns);
     }
     for (int m = 0; m < n; ++m) {
       put_rotated(dq + m * ld_head, first + m, t_.at(out, (first + m) * 3 * width));
@@ -240,7 +244,7 @@ void Attention::backward_head(const Round& r, long sample, int head) const {
 // dh = ds + d(qkv)·qkv, and panels of d(qkv).
 void Attention::backward_input(const Round& r, long first_word, long words) const {
   Scratch scratch;
-  long first = first_word * t_.per_word, whole = words * t_.per_word, ld = 3 * a_.width();
+  long first = t_.elements(first_word), whole = t_.elements(words), ld = 3 * a_.width();
   int n = static_cast<int>(std::min(whole, r.rows - first));
   long k = t_.words(ld);
   float* c = scratch.floats(n * kPanel);
@@ -248,14 +252,14 @@ void Attention::backward_input(const Round& r, long first_word, long words) cons
   const void** rows = row_pointers(t_, dqkv, ld, n, whole, scratch);
   for (long j = 0; j < qkv_panels(); ++j) {
     int columns = static_cast<int>(std::min<long>(kPanel, ld - j * kPanel));
-    t_.k.pack_columns(rows, whole, j * kPanel, columns,
-                      r.dqkv_panels + (j * r.words + first_word) * kPanel);
+    column_panel(t_, rows, whole, j * kPanel, columns,
+                 r.dqkv_panels + (j * r.words + first_word) * kPanel);
   }
+  Rows left = left_side(t_, {dqkv, ld}, n, ld, scratch);
   for (long j = 0; j < hidden_panels(); ++j) {
     int columns = static_cast<int>(std::min<long>(kPanel, a_.hidden - j * kPanel));
     long at = first * a_.hidden + j * kPanel;
-    t_.k.gemm(static_cast<const Word*>(dqkv), k, 1, n, qkv_back_ + j * k * kPanel, k, c, kPanel,
-              columns, false);
+    multiply(t_, left, n, qkv_back_ + j * k * kPanel, k, c, kPanel, columns);
     t_.k.add_residual(c, t_.at(r.ds, at), a_.hidden, n, columns, c, kPanel);
     for (int m = 0; m < n; ++m) {
       t_.k.narrow(c + m * kPanel, t_.at(r.dh, at + m * a_.hidden), columns);

@@ -19,7 +19,7 @@ void FeedForward::pack_gates(const Rows& gate_up, Scratch& scratch) {
         columns[n] = gate_up.row(t_, j * kPair + n);
         columns[kPair + n] = gate_up.row(t_, inner_ + j * kPair + n);
       }
-      t_.k.pack_rows(columns, k, gates_ + j * k * kPanel);
+      row_panel(t_, columns, hidden_, gates_ + j * k * kPanel);
     }
   });
 }
@@ -64,20 +64,22 @@ void FeedForward::forward_rows(const void* h, long rows, void* y, float* inv,
   long block = std::min(rows, t_.k.pass_rows);
   float* c = scratch.floats(block * kPanel);
   float* s = scratch.floats(block * ld_s);
-  void* act = scratch.bytes(block * padded_inner() * t_.size);
+  const long ld_act = t_.room(padded_inner());
+  void* act = scratch.bytes(block * ld_act * t_.size);
   for (long first = 0; first < rows; first += block) {
     int n = static_cast<int>(std::min(block, rows - first));
     const void* in = t_.at(h, first * hidden_);
+    Scratch of_block;
+    Rows left = left_side(t_, {in, hidden_}, n, hidden_, of_block);
     for (long j = 0; j < padded_inner() / kPair; ++j) {
-      t_.k.gemm(static_cast<const Word*>(in), k, 1, n, gates_ + j * k * kPanel, k, c, kPanel,
-                kPanel, false);
+      multiply(t_, left, n, gates_ + j * k * kPanel, k, c, kPanel, kPanel);
       if (gates.data) t_.k.narrow(c, gates_at(gates, j, first), n * kPanel);
-      t_.k.gate_columns(c, n, t_.at(act, j * kPair), padded_inner());
+      t_.k.gate_columns(c, n, t_.at(act, j * kPair), ld_act);
     }
+    left = left_side(t_, act, ld_act, n, padded_inner());
     for (long j = 0; j < hidden_panels(); ++j) {
       int width = static_cast<int>(std::min<long>(kPanel, hidden_ - j * kPanel));
-      t_.k.gemm(static_cast<const Word*>(act), t_.words(padded_inner()), 1, n,
-                down_ + j * k_inner * kPanel, k_inner, c, kPanel, width, false);
+      multiply(t_, left, n, down_ + j * k_inner * kPanel, k_inner, c, kPanel, width);
       t_.k.add_residual(c, t_.at(in, j * kPanel), hidden_, n, width, s + j * kPanel, ld_s);
     }
     t_.k.norm_rows(s, ld_s, n, hidden_, eps_, t_.at(y, first * hidden_), hidden_, inv + first);
@@ -118,7 +120,7 @@ void FeedForward::backward(const void* h, const void* y, const float* inv, const
     long blocks = round_up(ceil_div(chunk.rows, t_.k.pass_rows), threads());
     parallel(blocks, [&](long begin, long end) {
       for (long b = begin; b < end; ++b) {
-        long from = chunk.pairs * b / blocks, to = chunk.pairs * (b + 1) / blocks;
+        long from = t_.run(chunk.pairs, b, blocks), to = t_.run(chunk.pairs, b + 1, blocks);
         if (from < to) backward_rows(chunk, from, to - from);
       }
     });
@@ -131,16 +133,16 @@ void FeedForward::backward(const void* h, const void* y, const float* inv, const
 
 void FeedForward::backward_rows(const Chunk& chunk, long first_pair, long pairs) const {
   Scratch scratch;
-  long first = first_pair * t_.per_word;
-  int whole = static_cast<int>(pairs) * t_.per_word;  // with the odd last row's zero partner
+  long first = t_.elements(first_pair);
+  int whole = static_cast<int>(t_.elements(pairs));  // with the odd last row's zero partner
   int n = static_cast<int>(std::min<long>(whole, chunk.rows - first));
   long k = t_.words(hidden_), ld = hidden_panels() * kPanel, both = 2 * padded_inner();
-  long k_both = t_.words(both);
+  long k_both = t_.words(both), ld_both = t_.room(both);
   float* ds = scratch.floats(whole * ld);
   void* ds_rows = scratch.bytes(n * hidden_ * t_.size);
   float* dact = scratch.floats(whole * kPanel);
   float* c = scratch.floats(whole * kPanel);
-  void* dgates = scratch.bytes(whole * both * t_.size);
+  void* dgates = scratch.bytes(whole * ld_both * t_.size);
   const void* h = t_.at(chunk.h, first * hidden_);
 
   std::memset(ds, 0, whole * ld * sizeof(float));
@@ -153,34 +155,38 @@ void FeedForward::backward_rows(const Chunk& chunk, long first_pair, long pairs)
   for (long j = 0; j < hidden_panels(); ++j) {
     int width = static_cast<int>(std::min<long>(kPanel, hidden_ - j * kPanel));
     long at = (j * chunk.pairs + first_pair) * kPanel;
-    t_.k.pack_columns(h_rows.data(), whole, j * kPanel, width, chunk.h_panels + at);
-    t_.k.pack_block(ds + j * kPanel, ld, whole, chunk.ds_panels + at);
+    column_panel(t_, h_rows.data(), whole, j * kPanel, width, chunk.h_panels + at);
+    block_panel(t_, ds + j * kPanel, ld, whole, chunk.ds_panels + at);
   }
 
   for (int m = n; m < whole; ++m) {
     std::fill_n(dact + m * kPanel, kPanel, 0.0f);
     std::fill_n(c + m * kPanel, kPanel, 0.0f);
   }
+  Rows ds_left = left_side(t_, {ds_rows, hidden_}, n, hidden_, scratch);
+  Rows h_left{};
+  if (!chunk.gates.data) h_left = left_side(t_, {h, hidden_}, n, hidden_, scratch);
   for (long i = 0; i < inner_panels(); ++i) {
-    t_.k.gemm(static_cast<const Word*>(ds_rows), k, 1, n, down_back_ + i * k * kPanel, k, dact,
-              kPanel, kPanel, false);
+    multiply(t_, ds_left, n, down_back_ + i * k * kPanel, k, dact, kPanel, kPanel);
+    Word* act_panel = chunk.act_panels + (i * chunk.pairs + first_pair) * kPanel;
     for (long j = 2 * i; j < 2 * i + 2; ++j) {
       if (chunk.gates.data) {
         t_.k.widen(gates_at(chunk.gates, j, first), c, n * kPanel);
       } else {
-        t_.k.gemm(static_cast<const Word*>(h), k, 1, n, gates_ + j * k * kPanel, k, c, kPanel,
-                  kPanel, false);
+        multiply(t_, h_left, n, gates_ + j * k * kPanel, k, c, kPanel, kPanel);
       }
       int half = j % 2 * kPair;
-      t_.k.gate_columns_backward(dact + half, c, whole, t_.at(dgates, j * kPanel), both,
-                                 chunk.dgate_panels + (j * chunk.pairs + first_pair) * kPanel,
-                                 chunk.act_panels + (i * chunk.pairs + first_pair) * kPanel + half);
+      Word* dgate_panel = chunk.dgate_panels + (j * chunk.pairs + first_pair) * kPanel;
+      t_.k.gate_columns_backward(dact + half, c, whole, t_.at(dgates, j * kPanel), ld_both,
+                                 dgate_panel, act_panel + half);
+      finish_panel(t_, whole, dgate_panel);
     }
+    finish_panel(t_, whole, act_panel);
   }
+  Rows dgates_left = left_side(t_, dgates, ld_both, n, both);
   for (long j = 0; j < hidden_panels(); ++j) {
     int width = static_cast<int>(std::min<long>(kPanel, hidden_ - j * kPanel));
-    t_.k.gemm(static_cast<const Word*>(dgates), k_both, 1, n, gates_back_ + j * k_both * kPanel,
-              k_both, c, kPanel, width, false);
+    multiply(t_, dgates_left, n, gates_back_ + j * k_both * kPanel, k_both, c, kPanel, width);
     t_.k.add_blocks(c, kPanel, ds + j * kPanel, ld, n, width,
                     t_.at(chunk.dh, first * hidden_ + j * kPanel), hidden_);
   }

@@ -85,10 +85,16 @@ int chosen() {
 
 }  // namespace
 
-const Kernels& kernels(bool bfloat16) {
-  static const int index = chosen();
-  return *tables().of[bfloat16][index];
+namespace {
+const Kernels*& in_use() {
+  static const Kernels* pair = tables().of[0][chosen()];
+  return pair;
 }
+}  // namespace
+
+const Kernels& kernels(bool bfloat16) { return in_use()[bfloat16]; }
+
+void use_kernels(const Kernels* pair) { in_use() = pair; }
 
 const Kernels* const* all_kernels(bool bfloat16) { return tables().of[bfloat16]; }
 

@@ -7,6 +7,11 @@
 //
 // k counts words. A word is a float, or two bfloat16 neighbours along k (the first in the low
 // half), which is what one multiply instruction takes; an odd k ends in a zero.
+//
+// Where only bfloat16 products are fast, floats are split into three bfloat16 parts, which hold all
+// 24 bits of them. Two neighbours along k then take three words, one for each part: rows 3i to 3i+2
+// of a panel; of a row, 32 elements become 16 words of the first parts, 16 of the second, 16 of the
+// third.
 #pragma once
 
 #include <cstdint>
@@ -104,22 +109,35 @@ struct Kernels {
 
   /// Rows of one pass over packed weights: their activations stay in the second-level cache.
   long pass_rows = 112;
-  /// gemm likes k to be a multiple of this, padded with zeros.
+  /// gemm likes k to be a multiple of this, padded with zeros; rows that are split have to be.
   long whole_words = 1;
   /// rows (32, k_words; row stride ld) = the panel (k, 32) turned round. Null where gemm is as fast
   /// with any k_stride; else a left side with k_stride > 1 should be turned once for all its
   /// panels.
   void (*turn)(const Word* panel, long k_words, Word* rows, long ld) = nullptr;
+  /// Parts of a float where gemm takes split ones, else 0.
+  int parts = 0;
+  /// n floats of each row, split and padded to whole words; `out` may be `rows`.
+  void (*split_rows)(const float* rows, long ld, long count, long n, Word* out,
+                     long ld_out) = nullptr;
+  /// In place: 2*pairs rows of floats to the panel they make.
+  void (*split_panel)(Word* panel, long pairs) = nullptr;
   /// Gives back what gemm holds of the processor; a thread calls it when its work ends. Or null.
   void (*release)() = nullptr;
 };
 
-/// Row stride of a turned panel: an odd number of cache lines, which spreads rows over the cache.
-constexpr long turned_stride(long k_words) { return (k_words + 15) / 16 * 16 | 16; }
+/// Row stride of a turned panel of whole words: an odd number of cache lines, which spreads rows
+/// over the cache.
+constexpr long turned_stride(long k_words) {
+  return ((k_words + 47) / 48 * 48 + 15) / 32 * 32 + 16;
+}
 
 /// The fastest table this processor runs, or the one TRM_ISA names (amx, avx512bf16, avx512, avx2,
 /// generic) if it runs that. Chosen once.
 const Kernels& kernels(bool bfloat16);
+
+/// Puts another pair in its place, [bfloat16], for tests: before any operation.
+void use_kernels(const Kernels* pair);
 
 /// Every table this processor runs, fastest first, for tests. Null-terminated.
 const Kernels* const* all_kernels(bool bfloat16);

@@ -1,5 +1,6 @@
-// AMX: bfloat16 products by tiles of 16 rows x 16 words, all else as AVX-512. A panel is laid out
-// as the instruction wants its right side, a row for each word of k.
+// AMX: products by tiles of 16 rows x 16 words, all else as AVX-512. A panel of bfloat16 is laid
+// out as the instruction wants its right side, a row for each word of k; of split floats every
+// third row is.
 //
 // A test compiles this file for any processor, with TRM_TILES a header that has the _tile functions
 // in plain C++ and TRM_TABLE the name of the table it then makes.
@@ -47,9 +48,9 @@ void release() {
   configured = 0;
 }
 
-// The words along k past the last whole tile, with zeros after them.
+// The words along k past the last whole step, with zeros after them. Split rows have their own.
 struct Rest {
-  alignas(64) Word a[2 * kTile * kTile], panel[kTile * kPanel];
+  alignas(64) Word a[2 * kTile * kTile], panel[3 * kTile * kPanel];
 };
 
 inline void copy_padded(const Word* from, int n, Word* to) {
@@ -60,24 +61,57 @@ inline void copy_padded(const Word* from, int n, Word* to) {
 #endif
 }
 
+// Below, P is 1 for bfloat16 or 3, the parts of a split float.
+// Words of k of one step: a tile of each part.
+template <int P>
+constexpr int kStep{kTile * P};
+
+// Loads tiles of the left or the right side and multiplies them by the other ones that are loaded.
 template <int R, int N>
-inline void multiply(const Word* a, long row_stride, const Word* panel) {
-  _tile_loadd(6, panel, kPanel * 4);
+inline void multiply_left(const Word* a, long row_stride) {
   _tile_loadd(4, a, row_stride * 4);
   _tile_dpbf16ps(0, 4, 6);
-  if constexpr (N == 2) {
-    _tile_loadd(7, panel + kTile, kPanel * 4);
-    _tile_dpbf16ps(1, 4, 7);
-  }
+  if constexpr (N == 2) _tile_dpbf16ps(1, 4, 7);
   if constexpr (R == 2) {
     _tile_loadd(5, a + kTile * row_stride, row_stride * 4);
     _tile_dpbf16ps(2, 5, 6);
     if constexpr (N == 2) _tile_dpbf16ps(3, 5, 7);
   }
 }
+template <int R, int N>
+inline void multiply_right(const Word* panel, long bytes) {
+  _tile_loadd(6, panel, bytes);
+  _tile_dpbf16ps(0, 4, 6);
+  if constexpr (N == 2) {
+    _tile_loadd(7, panel + kTile, bytes);
+    _tile_dpbf16ps(1, 4, 7);
+  }
+  if constexpr (R == 2) {
+    _tile_dpbf16ps(2, 5, 6);
+    if constexpr (N == 2) _tile_dpbf16ps(3, 5, 7);
+  }
+}
+
+// Of the nine products of parts the six that reach a float's last bit, in an order with few loads.
+template <int P, int R, int N>
+inline void multiply(const Word* a, long row_stride, const Word* panel) {
+  constexpr long bytes = P * kPanel * 4;
+  _tile_loadd(6, panel, bytes);
+  if constexpr (N == 2) _tile_loadd(7, panel + kTile, bytes);
+  if constexpr (P == 1) {
+    multiply_left<R, N>(a, row_stride);
+  } else {
+    multiply_left<R, N>(a + 2 * kTile, row_stride);   // third · first
+    multiply_left<R, N>(a, row_stride);               // first · first
+    multiply_right<R, N>(panel + 2 * kPanel, bytes);  // first · third
+    multiply_right<R, N>(panel + kPanel, bytes);      // first · second
+    multiply_left<R, N>(a + kTile, row_stride);       // second · second
+    multiply_right<R, N>(panel, bytes);               // second · first
+  }
+}
 
 // R x N tiles of c, R of rows and N of columns, over whole tiles of k and then the rest.
-template <int R, int N>
+template <int P, int R, int N>
 void tiles(const Word* a, long row_stride, const Word* panel, long k_words, const Rest* rest,
            float* c, long ldc, bool accumulate) {
   const long c_bytes = ldc * 4;
@@ -93,10 +127,11 @@ void tiles(const Word* a, long row_stride, const Word* panel, long k_words, cons
     if constexpr (R == 2) _tile_zero(2);
     if constexpr (R == 2 && N == 2) _tile_zero(3);
   }
-  for (long k = 0; k < k_words; k += kTile) {
-    multiply<R, N>(a + k, row_stride, panel + k * kPanel);
+  for (long k = 0; k < k_words; k += kStep<P>) {
+    multiply<P, R, N>(a + k, row_stride, panel + k * kPanel);
   }
-  if (rest) multiply<R, N>(rest->a, kTile, rest->panel);
+  if (rest && P > 1) multiply<P, R, N>(a + k_words, row_stride, rest->panel);
+  if (rest && P == 1) multiply<P, R, N>(rest->a, kTile, rest->panel);
   _tile_stored(0, c, c_bytes);
   if constexpr (N == 2) _tile_stored(1, c + kTile, c_bytes);
   if constexpr (R == 2) _tile_stored(2, lower, c_bytes);
@@ -104,14 +139,14 @@ void tiles(const Word* a, long row_stride, const Word* panel, long k_words, cons
 }
 
 // An element is the same bits wherever its row falls.
-template <int N>
+template <int P, int N>
 void tile_rows(const Word* a, long row_stride, int rows, const Word* panel, long k_words, float* c,
                long ldc, bool accumulate) {
-  const long k = k_words / kTile * kTile;
+  const long k = k_words / kStep<P> * kStep<P>;
   const int left = static_cast<int>(k_words - k);
   Rest rest;
   if (left) {
-    for (int i = 0; i < kTile * kPanel; i += W) {
+    for (int i = 0; i < kStep<P> * kPanel; i += W) {
       store(rest.panel + i, i < left * kPanel ? load(panel + k * kPanel + i) : V{});
     }
   }
@@ -124,51 +159,115 @@ void tile_rows(const Word* a, long row_stride, int rows, const Word* panel, long
     configure(height < kTile ? height : kTile);
     const Word* from = a + row * row_stride;
     asm volatile("" : : : "memory");
-    for (int m = 0; left && m < height; ++m) {
+    for (int m = 0; P == 1 && left && m < height; ++m) {
       copy_padded(from + m * row_stride + k, left, rest.a + m * kTile);
     }
     asm volatile("" : : "r"(&rest) : "memory");  // tiles are loaded behind the compiler's back
     if (height > kTile) {
-      tiles<2, N>(from, row_stride, panel, k, left ? &rest : nullptr, c + row * ldc, ldc,
-                  accumulate);
+      tiles<P, 2, N>(from, row_stride, panel, k, left ? &rest : nullptr, c + row * ldc, ldc,
+                     accumulate);
     } else {
-      tiles<1, N>(from, row_stride, panel, k, left ? &rest : nullptr, c + row * ldc, ldc,
-                  accumulate);
+      tiles<P, 1, N>(from, row_stride, panel, k, left ? &rest : nullptr, c + row * ldc, ldc,
+                     accumulate);
     }
   }
 }
 
+template <int P>
 void gemm_tiles(const Word* a, long row_stride, long k_stride, int rows, const Word* panel,
                 long k_words, float* c, long ldc, int columns, bool accumulate) {
-  if (k_stride != 1) {
+  if (P == 1 && k_stride != 1) {
     gemm<true>(a, row_stride, k_stride, rows, panel, k_words, c, ldc, columns, accumulate);
   } else if (columns > kTile) {
-    tile_rows<2>(a, row_stride, rows, panel, k_words, c, ldc, accumulate);
+    tile_rows<P, 2>(a, row_stride, rows, panel, k_words, c, ldc, accumulate);
   } else {
-    tile_rows<1>(a, row_stride, rows, panel, k_words, c, ldc, accumulate);
+    tile_rows<P, 1>(a, row_stride, rows, panel, k_words, c, ldc, accumulate);
   }
 }
 
+// The row of a panel whose words are at k in rows.
+template <int P>
+inline long panel_row(long k) {
+  return k / kStep<P> * kStep<P> + k % kTile * P + k % kStep<P> / kTile;
+}
+
+template <int P>
 void turn(const Word* panel, long k_words, Word* rows, long ld) {
+  const long whole = k_words / kStep<P> * kStep<P>;
+  const long end = P > 1 && whole < k_words ? whole + kStep<P> : k_words;
   for (int n0 = 0; n0 < kPanel; n0 += W) {
-    long k = 0;
-    for (; k + W <= k_words; k += W) {
+    for (long k = 0; k < whole; k += W) {
       const Word* from[W];
-      for (int i = 0; i < W; ++i) from[i] = panel + (k + i) * kPanel + n0;
+      for (int i = 0; i < W; ++i) from[i] = panel + panel_row<P>(k + i) * kPanel + n0;
       transpose_words(from, 0, rows + n0 * ld + k, ld);
     }
-    for (; k < k_words; ++k) {
-      for (int n = n0; n < n0 + W; ++n) rows[n * ld + k] = panel[k * kPanel + n];
+    for (long k = whole; k < end; ++k) {
+      const long row = panel_row<P>(k);
+      for (int n = n0; n < n0 + W; ++n) {
+        rows[n * ld + k] = row < k_words ? panel[row * kPanel + n] : 0.0f;
+      }
+    }
+  }
+}
+
+inline V without_first(V v) { return v - (V)(round_bits(v) << 16); }
+
+// What grows in place is written from its end on.
+template <int P>
+void split_rows(const float* rows, long ld, long count, long n, Word* out, long ld_out) {
+  constexpr int step = 2 * kTile;
+  for (long m = 0; m < count; ++m) {
+    for (long i = (n - 1) / step; i >= 0; --i) {
+      V v[step / W];
+      for (int j = 0; j < step / W; ++j) {
+        long k = i * step + j * W;
+        v[j] = k < n ? get_some<false>(rows, m * ld + k, n - k < W ? static_cast<int>(n - k) : W)
+                     : V{};
+      }
+      for (int j = 0; j < step / W; ++j) {
+        Word* to = out + m * ld_out + i * kStep<P>;
+        for (int part = 0; part < P; ++part, to += kTile) {
+          put<true>(to, j * W, v[j]);
+          v[j] = without_first(v[j]);
+        }
+      }
+    }
+  }
+}
+
+template <int P>
+void split_panel(Word* panel, long pairs) {
+  for (long i = pairs - 1; i >= 0; --i) {
+    for (int n = 0; n < kPanel; n += W) {
+      const Word* from = panel + 2 * i * kPanel + n;
+      V a = load(from), b = load(from + kPanel);
+      Word* to = panel + P * i * kPanel + n;
+      for (int part = 0; part < P; ++part, to += kPanel) {
+        store(to, pair_word(a, b));
+        a = without_first(a), b = without_first(b);
+      }
     }
   }
 }
 
 constexpr Kernels with_tiles() {
   Kernels k = table<true>("amx");
-  k.gemm = gemm_tiles;
+  k.gemm = gemm_tiles<1>;
   k.pass_rows = 224;
-  k.whole_words = kTile;
-  k.turn = turn;
+  k.whole_words = kStep<1>;
+  k.turn = turn<1>;
+  k.release = release;
+  return k;
+}
+
+constexpr Kernels with_split_floats() {
+  Kernels k = table<false>("amx");
+  k.gemm = gemm_tiles<3>;
+  k.whole_words = kStep<3>;
+  k.turn = turn<3>;
+  k.parts = 3;
+  k.split_rows = split_rows<3>;
+  k.split_panel = split_panel<3>;
   k.release = release;
   return k;
 }
@@ -176,7 +275,7 @@ constexpr Kernels with_tiles() {
 }  // namespace
 
 extern const Kernels TRM_TABLE[2];
-const Kernels TRM_TABLE[2] = {table<false>("amx"), with_tiles()};
+const Kernels TRM_TABLE[2] = {with_split_floats(), with_tiles()};
 
 }  // namespace trm::ops::cpu
 #endif

@@ -4,9 +4,45 @@
 
 namespace trm::ops::cpu {
 
+Rows left_side(const Type& t, const Rows& rows, long count, long n, Scratch& scratch) {
+  if (!t.k.parts) return rows;
+  Word* out = scratch.floats(count * t.room(n));
+  t.k.split_rows(rows.row(t, 0), rows.ld, count, n, out, t.room(n));
+  return {out, t.room(n)};
+}
+
+Rows left_side(const Type& t, void* rows, long ld, long count, long n) {
+  if (t.k.parts) {
+    t.k.split_rows(static_cast<const Word*>(rows), ld, count, n, static_cast<Word*>(rows), ld);
+  }
+  return {rows, ld};
+}
+
+void finish_panel(const Type& t, long n, Word* panel) {
+  if (!t.k.parts) return;
+  std::fill(panel + n * kPanel, panel + round_up(n, t.pair) * kPanel, 0.0f);
+  t.k.split_panel(panel, ceil_div(n, t.pair));
+}
+
+void column_panel(const Type& t, const void* const* rows, long n, long first, int width,
+                  Word* panel) {
+  t.k.pack_columns(rows, n, first, width, panel);
+  finish_panel(t, n, panel);
+}
+
+void block_panel(const Type& t, const float* block, long ld, long n, Word* panel) {
+  t.k.pack_block(block, ld, n, panel);
+  finish_panel(t, n, panel);
+}
+
+void row_panel(const Type& t, const void* const* columns, long n, Word* panel) {
+  t.k.pack_rows(columns, ceil_div(n, t.per_word), panel);
+  finish_panel(t, n, panel);
+}
+
 Rows narrow_rows(const Type& t, const float* weight, long rows, long n, Scratch& scratch) {
   if (t.per_word == 1) return {weight, n};
-  long ld = round_up(n, t.per_word * t.k.whole_words);
+  long ld = t.room(n);
   void* out = scratch.bytes(rows * ld * t.size);
   parallel(rows, [&](long begin, long end) {
     if (ld == n) return t.k.narrow(weight + begin * n, t.at(out, begin * n), (end - begin) * n);
@@ -40,7 +76,7 @@ Word* pack_rows(const Type& t, const Rows& weight, long rows, long n, Scratch& s
       for (long r = j * kPanel; r < std::min(rows, (j + 1) * kPanel); ++r) {
         columns[r % kPanel] = weight.row(t, r);
       }
-      t.k.pack_rows(columns, k, out + j * k * kPanel);
+      row_panel(t, columns, n, out + j * k * kPanel);
     }
   });
   return out;
@@ -52,7 +88,7 @@ Word* pack_columns(const Type& t, const void* const* rows, long k, long columns,
   parallel(panels, [&](long begin, long end) {
     for (long j = begin; j < end; ++j) {
       int width = static_cast<int>(std::min<long>(kPanel, columns - j * kPanel));
-      t.k.pack_columns(rows, k, j * kPanel, width, out + j * words * kPanel);
+      column_panel(t, rows, k, j * kPanel, width, out + j * words * kPanel);
     }
   });
   return out;
@@ -68,7 +104,7 @@ const void** row_pointers(const Type& t, const void* first, long ld, long count,
 void panel_products(const Type& t, const Word* left, long left_panels, const Word* right,
                     long right_panels, long k_words, float* c, bool accumulate) {
   // Words along k of one pass: two panels of them fit in L1, or, for tiles, one.
-  const long depth = t.k.turn ? 256 : 128;
+  const long depth = t.k.turn ? 256 / t.k.whole_words * t.k.whole_words : 128;
   constexpr long group = 8;  // right panels of one pass over left: their part of c stays in L2
   const long ld = turned_stride(depth);
   Scratch scratch;

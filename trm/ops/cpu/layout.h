@@ -16,27 +16,64 @@ struct Type {
   explicit Type(bool bfloat16) : Type(bfloat16, kernels(bfloat16)) {}
   /// By another table than the chosen one.
   Type(bool bfloat16, const Kernels& table)
-      : k(table), size(bfloat16 ? 2 : 4), per_word(bfloat16 ? 2 : 1) {}
+      : k(table),
+        size(bfloat16 ? 2 : 4),
+        per_word(bfloat16 ? 2 : 1),
+        pair(bfloat16 || table.parts ? 2 : 1),
+        pair_words(table.parts ? table.parts : 1) {}
 
   const Kernels& k;
-  int size;      // bytes of an element
-  int per_word;  // elements of a word
+  int size;        // bytes of an element
+  int per_word;    // elements of a word, unless split
+  int pair;        // elements along k that share words
+  int pair_words;  // the words they share
 
-  long words(long n) const { return ceil_div(n, per_word); }
+  long words(long n) const { return ceil_div(n, pair) * pair_words; }
+  long elements(long words) const { return words / pair_words * pair; }
+  /// words(n) up to a multiple of what gemm likes.
+  long whole_words(long n) const { return round_up(words(n), k.whole_words); }
+  /// Elements' room for a row of n with whole words.
+  long room(long n) const { return whole_words(n) * per_word; }
+  /// The first word of run i of `runs`, which begins with a pair.
+  long run(long words, long i, long runs) const {
+    return words / pair_words * i / runs * pair_words;
+  }
   const void* at(const void* p, long i) const { return static_cast<const char*>(p) + i * size; }
   void* at(void* p, long i) const { return static_cast<char*>(p) + i * size; }
 };
 
-/// A float matrix as T, row stride `ld` elements: rounded up as gemm likes it, padded with zeros.
+/// T rows, `ld` elements apart.
 struct Rows {
   const void* data;
   long ld;
   const Word* row(const Type& t, long r) const {
     return static_cast<const Word*>(t.at(data, r * ld));
   }
+  Rows from(const Type& t, long r) const { return {row(t, r), ld}; }
 };
 
-/// weight (rows, n) itself when T is float, else a copy in `scratch`. In parallel.
+/// c (rows, 32; row stride ldc) = or += the first `rows` of left, a left side, · panel.
+inline void multiply(const Type& t, const Rows& left, long rows, const Word* panel, long k_words,
+                     float* c, long ldc, int columns, bool accumulate = false) {
+  t.k.gemm(left.row(t, 0), left.ld / t.per_word, 1, static_cast<int>(rows), panel, k_words, c, ldc,
+           columns, accumulate);
+}
+
+/// n elements of each row as the left side of products: the rows themselves, or a split copy.
+Rows left_side(const Type& t, const Rows& rows, long count, long n, Scratch& scratch);
+/// The same in place, in rows with room(n).
+Rows left_side(const Type& t, void* rows, long ld, long count, long n);
+
+/// The right side of products from n elements along k: panel[k] = rows[k] from column `first` on,
+/// or a float block's rows, or panel[.., j] = columns[j]. words(n) words.
+void column_panel(const Type& t, const void* const* rows, long n, long first, int width,
+                  Word* panel);
+void block_panel(const Type& t, const float* block, long ld, long n, Word* panel);
+void row_panel(const Type& t, const void* const* columns, long n, Word* panel);
+/// A panel with words(n) words that was filled by other means, as a right side.
+void finish_panel(const Type& t, long n, Word* panel);
+
+/// weight (rows, n) itself when T is float, else a copy in `scratch`, ld = room(n). In parallel.
 Rows narrow_rows(const Type& t, const float* weight, long rows, long n, Scratch& scratch);
 
 /// weight (n, columns) transposed, as T.

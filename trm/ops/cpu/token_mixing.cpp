@@ -14,23 +14,31 @@ constexpr long kUnit = 64;
 
 // An odd last row gets a zero partner, so that pairs can be formed.
 void zero_row(float* block, int row) { std::fill_n(block + row * kPanel, kPanel, 0.0f); }
+
+// A weight as the left side of products.
+Rows left_weight(const Type& t, const float* weight, long rows, long n, Scratch& scratch) {
+  return left_side(t, narrow_rows(t, weight, rows, n, scratch), rows, n, scratch);
+}
+Rows left_transposed(const Type& t, const float* weight, long n, long columns, Scratch& scratch) {
+  return left_side(t, narrow_transposed(t, weight, n, columns, scratch), columns, n, scratch);
+}
 }  // namespace
 
 void TokenMixing::pack_forward(const float* gate_up, const float* down, Scratch& scratch) {
-  gate_up_ = narrow_rows(t_, gate_up, 2 * inner_, tokens_, scratch);
-  down_ = narrow_rows(t_, down, tokens_, inner_, scratch);
+  gate_up_ = left_weight(t_, gate_up, 2 * inner_, tokens_, scratch);
+  down_ = left_weight(t_, down, tokens_, inner_, scratch);
 }
 
 void TokenMixing::pack_backward(const float* gate_up, const float* down, Scratch& scratch) {
-  gate_up_ = narrow_rows(t_, gate_up, 2 * inner_, tokens_, scratch);
-  down_back_ = narrow_transposed(t_, down, tokens_, inner_, scratch);
+  gate_up_ = left_weight(t_, gate_up, 2 * inner_, tokens_, scratch);
+  down_back_ = left_transposed(t_, down, tokens_, inner_, scratch);
   float* padded = scratch.floats(2 * even_inner() * tokens_);
   for (int part = 0; part < 2; ++part) {
     float* out = padded + part * even_inner() * tokens_;
     std::copy_n(gate_up + part * inner_ * tokens_, inner_ * tokens_, out);
     std::fill(out + inner_ * tokens_, out + even_inner() * tokens_, 0.0f);
   }
-  gate_up_back_ = narrow_transposed(t_, padded, 2 * even_inner(), tokens_, scratch);
+  gate_up_back_ = left_transposed(t_, padded, 2 * even_inner(), tokens_, scratch);
 }
 
 void TokenMixing::forward(const void* h, long batch, void* y, float* inv) const {
@@ -55,18 +63,19 @@ void TokenMixing::forward_panel(const void* h, long panel, void* y, float* inv) 
   const void** rows = static_cast<const void**>(scratch.bytes(tokens_ * sizeof(void*)));
   for (int l = 0; l < tokens_; ++l) rows[l] = t_.at(h, static_cast<long>(l) * hidden_);
 
-  t_.k.pack_columns(rows, tokens_, first, width, in);
+  column_panel(t_, rows, tokens_, first, width, in);
   zero_rest(in);
   for (int i = 0; i < inner_; i += kRows) {
     int n = std::min(kRows, inner_ - i);
-    t_.k.gemm(gate_up_.row(t_, i), k, 1, n, in, k, gate, kPanel, width, false);
-    t_.k.gemm(gate_up_.row(t_, inner_ + i), k, 1, n, in, k, up, kPanel, width, false);
-    if (n % t_.per_word) zero_row(gate, n), zero_row(up, n);
-    t_.k.gate_rows(gate, up, static_cast<int>(round_up(n, t_.per_word)),
-                   act + i / t_.per_word * kPanel);
+    multiply(t_, gate_up_.from(t_, i), n, in, k, gate, kPanel, width);
+    multiply(t_, gate_up_.from(t_, inner_ + i), n, in, k, up, kPanel, width);
+    int whole = static_cast<int>(round_up(n, t_.pair));
+    if (whole > n) zero_row(gate, n), zero_row(up, n);
+    Word* act_rows = act + t_.words(i) * kPanel;
+    t_.k.gate_rows(gate, up, whole, act_rows);
+    finish_panel(t_, whole, act_rows);
   }
-  t_.k.gemm(down_.row(t_, 0), down_.ld / t_.per_word, 1, tokens_, act, k_inner, s, kPanel, width,
-            false);
+  multiply(t_, down_, tokens_, act, k_inner, s, kPanel, width);
   t_.k.add_residual(s, t_.at(h, first), hidden_, tokens_, width, s, kPanel);
   t_.k.norm_columns(s, tokens_, width, eps_, t_.at(y, first), hidden_, inv + first);
 }
@@ -76,7 +85,7 @@ struct TokenMixing::Sample {
   const void *h, *y, *dy;
   const float* inv;
   void* dh;
-  void *dgates, *act;          // T (2*even inner | even inner, padded hidden)
+  void *dgates, *act;          // left sides (2*even inner | even inner, hidden)
   Word *h_panels, *ds_panels;  // panels of tokens, k = padded hidden
 };
 
@@ -87,8 +96,8 @@ void TokenMixing::backward(const void* h, const void* y, const float* inv, const
   long size = static_cast<long>(tokens_) * hidden_;
   std::vector<Sample> samples(count);
   for (auto& s : samples) {
-    s.dgates = scratch.bytes(2 * even_inner() * padded_hidden() * t_.size);
-    s.act = scratch.bytes(even_inner() * padded_hidden() * t_.size);
+    s.dgates = scratch.bytes(2 * even_inner() * hidden_room() * t_.size);
+    s.act = scratch.bytes(even_inner() * hidden_room() * t_.size);
     s.h_panels = scratch.floats(token_panels() * t_.words(padded_hidden()) * kPanel);
     s.ds_panels = scratch.floats(token_panels() * t_.words(padded_hidden()) * kPanel);
   }
@@ -120,7 +129,7 @@ void TokenMixing::unpack(const float* sums, float* dgate_up, float* ddown) const
 
 void TokenMixing::backward_panel(const Sample& sample, long panel) const {
   Scratch scratch;
-  long first = panel * kPanel, k = token_words(), ld = padded_hidden();
+  long first = panel * kPanel, k = token_words(), ld = hidden_room();
   long k_both = t_.words(2 * even_inner());
   int width = static_cast<int>(std::min<long>(kPanel, hidden_ - first));
   Word* in = scratch.floats(k * kPanel);
@@ -137,28 +146,30 @@ void TokenMixing::backward_panel(const Sample& sample, long panel) const {
 
   t_.k.norm_columns_backward(t_.at(sample.dy, first), t_.at(sample.y, first), hidden_,
                              sample.inv + first, tokens_, width, ds);
-  t_.k.pack_block(ds, kPanel, tokens_, ds_panel);
-  t_.k.pack_columns(rows, tokens_, first, width, in);
+  block_panel(t_, ds, kPanel, tokens_, ds_panel);
+  column_panel(t_, rows, tokens_, first, width, in);
   zero_rest(ds_panel), zero_rest(in);
 
   for (int i = 0; i < inner_; i += kRows) {
-    int n = std::min(kRows, inner_ - i), whole = static_cast<int>(round_up(n, t_.per_word));
-    t_.k.gemm(down_back_.row(t_, i), k, 1, n, ds_panel, k, dact, kPanel, kPanel, false);
-    t_.k.gemm(gate_up_.row(t_, i), k, 1, n, in, k, gate, kPanel, kPanel, false);
-    t_.k.gemm(gate_up_.row(t_, inner_ + i), k, 1, n, in, k, up, kPanel, kPanel, false);
+    int n = std::min(kRows, inner_ - i), whole = static_cast<int>(round_up(n, t_.pair));
+    multiply(t_, down_back_.from(t_, i), n, ds_panel, k, dact, kPanel, kPanel);
+    multiply(t_, gate_up_.from(t_, i), n, in, k, gate, kPanel, kPanel);
+    multiply(t_, gate_up_.from(t_, inner_ + i), n, in, k, up, kPanel, kPanel);
     if (whole > n) zero_row(dact, n), zero_row(gate, n), zero_row(up, n);
-    long at = i / t_.per_word * kPanel;
-    t_.k.gate_rows_backward(dact, gate, up, whole, dgates + at, dgates + k_both / 2 * kPanel + at,
-                            t_.at(sample.dgates, i * ld + first),
-                            t_.at(sample.dgates, (even_inner() + i) * ld + first),
-                            t_.at(sample.act, i * ld + first), ld);
+    Word* dgate_panel = dgates + t_.words(i) * kPanel;
+    Word* dup_panel = dgate_panel + k_both / 2 * kPanel;
+    void* dgate = t_.at(sample.dgates, i * ld + t_.room(first));
+    void* dup = t_.at(sample.dgates, (even_inner() + i) * ld + t_.room(first));
+    void* act = t_.at(sample.act, i * ld + t_.room(first));
+    t_.k.gate_rows_backward(dact, gate, up, whole, dgate_panel, dup_panel, dgate, dup, act, ld);
+    for (auto* panel : {dgate_panel, dup_panel}) finish_panel(t_, whole, panel);
+    for (auto* left : {dgate, dup, act}) left_side(t_, left, ld, whole, kPanel);
   }
-  t_.k.gemm(gate_up_back_.row(t_, 0), gate_up_back_.ld / t_.per_word, 1, tokens_, dgates, k_both, c,
-            kPanel, width, false);
+  multiply(t_, gate_up_back_, tokens_, dgates, k_both, c, kPanel, width);
   t_.k.add_blocks(c, kPanel, ds, kPanel, tokens_, width, t_.at(sample.dh, first), hidden_);
 
   // h^T and ds^T as panels of tokens, this panel's part of k.
-  long k_here = kPanel / t_.per_word, k_first = panel * k_here, k_all = t_.words(ld);
+  long k_here = t_.words(kPanel), k_first = panel * k_here, k_all = t_.words(padded_hidden());
   t_.k.narrow(ds, narrow, static_cast<long>(tokens_) * kPanel);
   for (long j = 0; j < token_panels(); ++j) {
     const void *from_h[kPanel] = {}, *from_ds[kPanel] = {};
@@ -167,8 +178,8 @@ void TokenMixing::backward_panel(const Sample& sample, long panel) const {
       from_ds[l] = t_.at(narrow, (j * kPanel + l) * kPanel);
     }
     long at = (j * k_all + k_first) * kPanel, whole = t_.words(width);
-    t_.k.pack_rows(from_h, whole, sample.h_panels + at);
-    t_.k.pack_rows(from_ds, k_here, sample.ds_panels + at);
+    row_panel(t_, from_h, width, sample.h_panels + at);
+    row_panel(t_, from_ds, kPanel, sample.ds_panels + at);
     std::fill(sample.h_panels + at + whole * kPanel, sample.h_panels + at + k_here * kPanel, 0.0f);
   }
 }
@@ -186,12 +197,12 @@ void TokenMixing::weight_gradients(const Sample* samples, long count, float* dga
       for (long s = 0; s < count; ++s) {
         const void* rows = part == 2 ? samples[s].act : samples[s].dgates;
         long row = (part == 1 ? even_inner() : 0) + first;
-        const Word* left = static_cast<const Word*>(t_.at(rows, row * padded_hidden()));
+        Rows left = Rows{rows, hidden_room()}.from(t_, row);
         const Word* right = part == 2 ? samples[s].ds_panels : samples[s].h_panels;
         for (long j = 0; j < token_panels(); ++j) {
           int columns = static_cast<int>(std::min<long>(kPanel, tokens_ - j * kPanel));
-          t_.k.gemm(left, k, 1, static_cast<int>(last - first), right + j * k * kPanel, k,
-                    c + j * kPanel, ld, columns, accumulate || s > 0);
+          multiply(t_, left, last - first, right + j * k * kPanel, k, c + j * kPanel, ld, columns,
+                   accumulate || s > 0);
         }
       }
     }

@@ -39,13 +39,14 @@ class TokenMixing {
 
   const void* gate_row(long i) const { return gate_up_.row(t_, i); }
   const void* up_row(long i) const { return gate_up_.row(t_, inner_ + i); }
-  long token_words() const { return t_.words(round_up(tokens_, t_.per_word * t_.k.whole_words)); }
+  long token_words() const { return t_.whole_words(tokens_); }
   // The words of a panel past the last token.
   void zero_rest(Word* panel) const {
     std::fill(panel + t_.words(tokens_) * kPanel, panel + token_words() * kPanel, 0.0f);
   }
-  long even_inner() const { return round_up(inner_, t_.per_word); }
+  long even_inner() const { return round_up(inner_, t_.pair); }
   long padded_hidden() const { return panels() * kPanel; }
+  long hidden_room() const { return t_.room(padded_hidden()); }
   long token_panels() const { return ceil_div(tokens_, kPanel); }
 
   Type t_;
