@@ -170,14 +170,10 @@ void layer(const char* what, int batch, int tokens) {
   auto *dwgu = floats(2 * inner * width), *dwd = floats(width * inner);
   auto* work = device_memory(kMatmulScratch, false);
 
-  SwigluMaps maps{tensor_map(x, {rows, width}, {128, 64}),
-                  tensor_map(wgu, {2 * inner, width}, {64, 64}),
-                  tensor_map(p, {rows, inner}, {64, 64})};
-  int n = static_cast<int>(rows);
   time(name("swiglu"), gflop(width, 2 * inner), mb(width + inner),
-       [&] { swiglu(maps, n, inner, nullptr, processors(), stream); });
+       [&] { swiglu(x, wgu, p, nullptr, rows, inner, stream); });
   time(name("swiglu saving"), gflop(width, 2 * inner), mb(width + 3 * inner),
-       [&] { swiglu(maps, n, inner, gu, processors(), stream); });
+       [&] { swiglu(x, wgu, p, gu, rows, inner, stream); });
   time(name("down + residual"), gflop(width, inner), mb(inner + 2 * width), [&] {
     matmul(rows, width, inner, {p}, {wd, true}, x, y, false, work, stream);
   });
@@ -212,11 +208,8 @@ void layer(const char* what, int batch, int tokens) {
   time(name("qkv"), gflop(width, 3 * width), mb(4 * width), [&] {
     matmul(rows, 3 * width, width, {x}, {wgu, true}, nullptr, p, false, work, stream);
   });
-  ProjectionMaps projection{tensor_map(x, {rows, width}, {128, 64}),
-                            tensor_map(wgu, {3 * width, width}, {128, 64}),
-                            tensor_map(p, {rows, 3 * width}, {64, 64})};
   time(name("qkv rotated"), gflop(width, 3 * width), mb(4 * width),
-       [&] { project_qkv(projection, cos, sin, n, tokens, 3 * width, processors(), stream); });
+       [&] { project_qkv(x, wgu, p, cos, sin, rows, tokens, 3 * width, stream); });
   auto tokens_map = [&](const half* data, int columns, int box) {
     return tensor_map(data, {batch, tokens, columns}, {1, box, 64});
   };

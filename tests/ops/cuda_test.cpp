@@ -119,7 +119,7 @@ class CudaOps : public testing::Test {
 TEST_F(CudaOps, FeedForward) {
   struct {
     int batch, tokens, inner;
-  } cases[] = {{1, 1, 256}, {3, 97, 1536}, {2, 128, 512}, {5, 131, 768}};
+  } cases[] = {{1, 1, 256}, {3, 97, 1536}, {2, 128, 512}, {5, 131, 768}, {400, 97, 1536}};
   for (auto c : cases) {
     auto name =
         std::to_string(c.batch) + "x" + std::to_string(c.tokens) + "x" + std::to_string(c.inner);
@@ -157,8 +157,8 @@ TEST_F(CudaOps, Attention) {
   struct {
     int batch, tokens, heads;
     bool rotary;
-  } cases[] = {
-      {1, 97, 8, true}, {3, 97, 8, false}, {2, 916, 8, true}, {1, 105, 8, false}, {5, 33, 4, true}};
+  } cases[] = {{1, 97, 8, true},  {3, 97, 8, false},  {400, 97, 8, true},
+               {2, 916, 8, true}, {1, 105, 8, false}, {5, 33, 4, true}};
   for (auto c : cases) {
     auto name = std::to_string(c.batch) + "x" + std::to_string(c.tokens) + "x" +
                 std::to_string(c.heads) + (c.rotary ? " rotary" : "");

@@ -113,11 +113,8 @@ class Attention : public Saving {
              auto *cos = rotary_ ? pointer<float>(in[3]) : nullptr, *sin = pointer<float>(in[4]);
              auto* stats = keeps ? pointer<float>(out[4]) : nullptr;
              if (s.ours()) {
-               project_qkv({tensor_map(bits(in[0]), {s.rows, s.width}, {128, 64}),
-                            tensor_map(bits(qkv), {3 * s.inner, s.width}, {128, 64}),
-                            tensor_map(projected, {s.rows, 3 * s.inner}, {64, 64})},
-                           cos, sin, static_cast<int>(s.rows), s.tokens, 3 * s.inner, processors(),
-                           stream);
+               project_qkv(bits(in[0]), bits(qkv), projected, cos, sin, s.rows, s.tokens,
+                           3 * s.inner, stream);
              } else {
                matmul(s.rows, 3 * s.inner, s.width, {bits(in[0])}, {bits(qkv), true}, nullptr,
                       projected, false, work, stream);

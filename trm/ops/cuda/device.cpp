@@ -262,8 +262,13 @@ mx::array half_weight(mx::cu::CommandEncoder& encoder, const mx::array& master, 
   return half;
 }
 
-CUtensorMap tensor_map(const void* data, std::initializer_list<int64_t> shape,
-                       std::initializer_list<int> box) {
+namespace {
+
+constexpr cuuint32_t kMostDimensions = 5;
+
+// The copy engine counts dimensions from the innermost; strides are in bytes, of all but that.
+CUtensorMap encode_map(const void* data, cuuint32_t rank, const cuuint64_t* sizes,
+                       const cuuint64_t* strides, const cuuint32_t* box) {
   static const auto encode = [] {
     void* f = nullptr;
     cudaDriverEntryPointQueryResult found;
@@ -272,26 +277,57 @@ CUtensorMap tensor_map(const void* data, std::initializer_list<int64_t> shape,
           "cuTensorMapEncodeTiled");
     return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(f);
   }();
-  cuuint64_t sizes[3], strides[3];
-  cuuint32_t boxes[3], steps[3] = {1, 1, 1};
-  auto rank = static_cast<cuuint32_t>(shape.size());
-  cuuint64_t bytes = 2;
-  for (cuuint32_t i = 0; i < rank; ++i) {  // the copy engine counts from the innermost
-    sizes[i] = static_cast<cuuint64_t>(*(shape.end() - 1 - i));
-    boxes[i] = static_cast<cuuint32_t>(*(box.end() - 1 - i));
-    bytes *= sizes[i];
-    strides[i] = bytes;
-  }
+  cuuint32_t steps[kMostDimensions] = {1, 1, 1, 1, 1};
   CUtensorMap map;
   CUresult result =
       encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, rank, const_cast<void*>(data), sizes, strides,
-             boxes, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
              CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {
     throw std::runtime_error(
         fmt::format("[cuda] cuTensorMapEncodeTiled failed ({})", static_cast<int>(result)));
   }
   return map;
+}
+
+}  // namespace
+
+CUtensorMap tensor_map(const void* data, std::initializer_list<int64_t> shape,
+                       std::initializer_list<int> box) {
+  cuuint64_t sizes[kMostDimensions], strides[kMostDimensions];
+  cuuint32_t boxes[kMostDimensions];
+  auto rank = static_cast<cuuint32_t>(shape.size());
+  cuuint64_t bytes = 2;
+  for (cuuint32_t i = 0; i < rank; ++i) {
+    sizes[i] = static_cast<cuuint64_t>(*(shape.end() - 1 - i));
+    boxes[i] = static_cast<cuuint32_t>(*(box.end() - 1 - i));
+    bytes *= sizes[i];
+    strides[i] = bytes;
+  }
+  return encode_map(data, rank, sizes, strides, boxes);
+}
+
+CUtensorMap weight_map(const half* data, int64_t rows, int64_t columns, int groups) {
+  auto row = static_cast<cuuint64_t>(columns) * 2;
+  cuuint64_t sizes[] = {static_cast<cuuint64_t>(columns), 2, 4, 4,
+                        static_cast<cuuint64_t>(rows / 32)};  // column, e, t, b, group
+  cuuint64_t strides[] = {row, 8 * row, 2 * row, 32 * row};
+  cuuint32_t box[] = {64, 2, 4, 4, static_cast<cuuint32_t>(groups)};
+  return encode_map(data, 5, sizes, strides, box);
+}
+
+void swiglu(const half* x, const half* weight, half* product, half* gate_up, int64_t rows,
+            int inner, cudaStream_t stream) {
+  constexpr int width = 512;
+  swiglu({tensor_map(x, {rows, width}, {128, 64}), weight_map(weight, 2 * inner, width, 2)},
+         product, gate_up, static_cast<int>(rows), inner, processors(), stream);
+}
+
+void project_qkv(const half* x, const half* weight, half* out, const float* cos, const float* sin,
+                 int64_t rows, int tokens, int columns, cudaStream_t stream) {
+  constexpr int width = 512;
+  project_qkv({tensor_map(x, {rows, width}, {128, 64}), weight_map(weight, columns, width, 4)}, out,
+              cos, sin, static_cast<int>(rows), tokens, columns, processors(), stream);
 }
 
 void product_norm(const half* p, const half* weight, const half* x, half* y, float* r, int64_t rows,

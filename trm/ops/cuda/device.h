@@ -77,8 +77,22 @@ mx::array half_weight(mx::cu::CommandEncoder& encoder, const mx::array& master, 
 void product_norm(const half* p, const half* weight, const half* x, half* y, float* r, int64_t rows,
                   int inner, float eps, cudaStream_t stream);
 
+/// product (rows, inner) = silu(x Wg^T) (x Wu^T), [Wg; Wu] = weight (2 inner, 512), and unless null
+/// gate_up (rows, 2 inner) = x weight^T.
+void swiglu(const half* x, const half* weight, half* product, half* gate_up, int64_t rows,
+            int inner, cudaStream_t stream);
+
+/// out = x weight^T, q and k rotated unless cos is null: x (rows, 512), out (rows, columns).
+void project_qkv(const half* x, const half* weight, half* out, const float* cos, const float* sin,
+                 int64_t rows, int tokens, int columns, cudaStream_t stream);
+
 /// A row-major bfloat16 matrix (…, rows, columns) and the box that one copy moves.
 CUtensorMap tensor_map(const void* data, std::initializer_list<int64_t> shape,
                        std::initializer_list<int> box);
+
+/// A weight (rows, columns) for kernels that keep the product in registers: boxes of 64 columns and
+/// `groups` times 32 rows. Row 8 t + 2 b + e of a group lies at 8 b + 2 t + e of the box, so that
+/// thread t of a quad finds outputs 8 t to 8 t + 7 in its accumulators. rows is a multiple of 32.
+CUtensorMap weight_map(const half* data, int64_t rows, int64_t columns, int groups);
 
 }  // namespace trm::ops::cuda

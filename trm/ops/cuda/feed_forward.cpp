@@ -72,13 +72,10 @@ class FeedForward : public Saving {
     }
     Scratch scratch(encoder, {s.bytes(s.inner)});
     auto* p = scratch.piece<half>(0);
-    SwigluMaps maps{tensor_map(bits(in[0]), {s.rows, s.width}, {128, 64}),
-                    tensor_map(bits(gate_up), {2 * s.inner, s.width}, {64, 64}),
-                    tensor_map(p, {s.rows, s.inner}, {64, 64})};
     record(encoder, {in[0], gate_up, down}, keeps ? out : Arrays{out[0]}, &scratch,
            [&](cudaStream_t stream) {
-             swiglu(maps, static_cast<int>(s.rows), s.inner, keeps ? bits(out[2]) : nullptr,
-                    processors(), stream);
+             swiglu(bits(in[0]), bits(gate_up), p, keeps ? bits(out[2]) : nullptr, s.rows, s.inner,
+                    stream);
              product_norm(p, bits(down), bits(in[0]), bits(out[0]),
                           keeps ? pointer<float>(out[1]) : nullptr, s.rows, s.inner, eps_, stream);
            });

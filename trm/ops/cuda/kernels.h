@@ -87,27 +87,25 @@ void long_attention(const LongAttentionMaps& maps, float* stats, int batch, int 
 
 struct ProjectionMaps {  // boxes (columns x rows), 128-byte swizzle
   CUtensorMap x;         // (rows, 512), 64 x 128
-  CUtensorMap weight;    // (columns, 512), 64 x 128
-  CUtensorMap out;       // (rows, columns), 64 x 64
+  CUtensorMap weight;    // (columns, 512) as in weight_map, 4 groups
 };
 
-/// out = x weight^T, its first two thirds of columns (q and k, heads of 64) rotated by the tables
-/// (tokens, 32) unless null. x is 512 wide, columns a multiple of 512.
-void project_qkv(const ProjectionMaps& maps, const float* cos, const float* sin, int rows,
-                 int tokens, int columns, int processors, cudaStream_t stream);
+/// out (rows, columns) = x weight^T, its first two thirds of columns (q and k, heads of 64) rotated
+/// by the tables (tokens, 32) unless null. x is 512 wide, columns a multiple of 512.
+void project_qkv(const ProjectionMaps& maps, half* out, const float* cos, const float* sin,
+                 int rows, int tokens, int columns, int processors, cudaStream_t stream);
 
 // --- swiglu.cu ---
 
-struct SwigluMaps {     // boxes (columns x rows), 128-byte swizzle
-  CUtensorMap x;        // (rows, 512), 64 x 128
-  CUtensorMap weight;   // (2 inner, 512), 64 x 64
-  CUtensorMap product;  // (rows, inner), 64 x 64
+struct SwigluMaps {    // boxes (columns x rows), 128-byte swizzle
+  CUtensorMap x;       // (rows, 512), 64 x 128
+  CUtensorMap weight;  // (2 inner, 512) as in weight_map, 2 groups
 };
 
-/// product = silu(x Wg^T) * (x Wu^T), [Wg; Wu] = weight; unless null also gate_up (rows, 2 inner) =
-/// x weight^T. x is 512 wide, inner a multiple of 256.
-void swiglu(const SwigluMaps& maps, int rows, int inner, half* gate_up, int processors,
-            cudaStream_t stream);
+/// product (rows, inner) = silu(x Wg^T) * (x Wu^T), [Wg; Wu] = weight; unless null also gate_up
+/// (rows, 2 inner) = x weight^T. x is 512 wide, inner a multiple of 256.
+void swiglu(const SwigluMaps& maps, half* product, half* gate_up, int rows, int inner,
+            int processors, cudaStream_t stream);
 
 // --- product_norm.cu ---
 

@@ -61,6 +61,16 @@ __device__ __forceinline__ void tma_load(void* to, const CUtensorMap* map, uint6
       : "memory");
 }
 
+/// Blocks of 32 rows (`weight_map`): columns from x, groups of 32 from `group`.
+__device__ __forceinline__ void tma_load_weight(void* to, const CUtensorMap* map, uint64_t* barrier,
+                                                int x, int group) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, "
+      "{%3, %5, %5, %5, %4}], [%2];" ::"r"(shared_address(to)),
+      "l"(map), "r"(shared_address(barrier)), "r"(x), "r"(group), "r"(0)
+      : "memory");
+}
+
 __device__ __forceinline__ void tma_store(const CUtensorMap* map, const void* from, int x, int y) {
   asm volatile(
       "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(map),
@@ -74,6 +84,13 @@ __device__ __forceinline__ void tma_store(const CUtensorMap* map, const void* fr
       "cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map),
       "r"(shared_address(from)), "r"(x), "r"(y), "r"(z)
       : "memory");
+}
+
+/// 16 bytes at once; plain C++ may become four stores.
+__device__ __forceinline__ void store_words(void* to, const uint32_t (&words)[4]) {
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(words[0]), "r"(words[1]),
+               "r"(words[2]), "r"(words[3])
+               : "memory");
 }
 
 __device__ __forceinline__ void tma_store_commit() {
@@ -139,17 +156,6 @@ __device__ __forceinline__ void give_registers() {
 __device__ __forceinline__ uint32_t pack(float low, float high) {
   __nv_bfloat162 v = __floats2bfloat162_rn(low, high);
   return *reinterpret_cast<uint32_t*>(&v);
-}
-
-/// Accumulators give a thread 2 of 8 columns (a quad's threads side by side). For two neighbouring
-/// blocks of 8 this trades with the neighbour, so that a thread gets 4 columns of one of them: 4 *
-/// (lane % 4 / 2) of the first block in even threads, of the second in odd ones. A quad then covers
-/// a whole 32-byte sector of bfloat16.
-template <class T>
-__device__ __forceinline__ void four_columns(T& first, T& second) {
-  bool odd = threadIdx.x & 1;
-  T got = __shfl_xor_sync(~0u, odd ? first : second, 1);
-  odd ? first = got : second = got;
 }
 
 __device__ __forceinline__ float low(uint32_t v) { return __uint_as_float(v << 16); }
