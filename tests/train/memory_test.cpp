@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "trm/ops/cpu/threads.h"
 #include "trm/train/train_step.h"
 
 namespace trm {
@@ -27,6 +28,7 @@ double measured(const Model& model, int rows) {
   before.insert(before.end(), {carry.steps, carry.halted, tokens, batch.puzzle_identifiers});
   for (auto& w : trainable(model)) before.push_back(w);
   mx::eval(before);
+  ops::release_memory();
   mx::clear_cache();
   mx::reset_peak_memory();
   size_t start = mx::get_active_memory();

@@ -19,12 +19,12 @@ void Recursion::run(void* z_H, void* z_L, const void* x, long batch, int cycles,
   // A thread takes whole samples where that keeps all threads busy to the end.
   bool even = batch % threads() == 0 || batch >= 8L * threads();
   if (!even) return run_together(z_H, z_L, x, batch, cycles, L_cycles);
-  // As many at once as make one pass over packed weights.
-  long most = std::max(1L, t_.k.pass_rows / tokens_);
-  parallel(batch, [&](long begin, long end) {
-    for (long b = begin; b < end; b += most) {
+  // As many at once as make one pass over packed weights and leave every thread some.
+  long most = std::clamp(t_.k.pass_rows / tokens_, 1L, std::max(1L, batch / threads()));
+  parallel(ceil_div(batch, most), [&](long begin, long end) {
+    for (long b = begin * most; b < std::min(end * most, batch); b += most) {
       run_samples(t_.at(z_H, b * sample()), t_.at(z_L, b * sample()), t_.at(x, b * sample()),
-                  std::min(most, end - b), cycles, L_cycles);
+                  std::min(most, batch - b), cycles, L_cycles);
     }
   });
 }

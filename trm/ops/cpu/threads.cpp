@@ -60,9 +60,8 @@ void prefer_large_pages(void* p, size_t bytes) {
 
 namespace {
 
-// One thread's share of a loop.
-void share(const std::function<void(long, long)>& body, long begin, long end) {
-  body(begin, end);
+// A thread's work in a loop is over.
+void release_kernels() {
   if (auto* release = kernels(true).release) release();
 }
 
@@ -80,11 +79,14 @@ class Team {
     std::lock_guard<std::mutex> one_at_a_time(use_);
     int size = static_cast<int>(std::min<long>(threads(), n));
     if (size <= 1) {
-      share(body, 0, n);
+      body(0, n);
+      release_kernels();
       return;
     }
     resize(std::max(size, static_cast<int>(workers_.size()) + 1));
     n_ = n, size_ = size, body_ = &body, error_ = nullptr;
+    own_ = n * 3 / (4 * size);
+    next_.store(own_ * size, std::memory_order_relaxed);
     left_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
     {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -110,12 +112,16 @@ class Team {
   void part(int index) {
     if (index >= size_) return;
     try {
-      long begin = n_ * index / size_, end = n_ * (index + 1) / size_;
-      if (begin < end) share(*body_, begin, end);
+      if (own_ > 0) (*body_)(index * own_, (index + 1) * own_);
+      const long some = std::max(1L, (n_ - own_ * size_) / (2 * size_));
+      for (long begin; (begin = next_.fetch_add(some, std::memory_order_relaxed)) < n_;) {
+        (*body_)(begin, std::min(n_, begin + some));
+      }
     } catch (...) {
       std::lock_guard<std::mutex> lock(mutex_);
       if (!error_) error_ = std::current_exception();
     }
+    release_kernels();
   }
 
   void work(int index, unsigned seen) {
@@ -158,7 +164,10 @@ class Team {
   std::atomic<int> left_{0};
   std::atomic<bool> stop_{false};
   std::vector<std::thread> workers_;
-  long n_ = 0;
+  // Three quarters of 0..n in equal runs, the rest in small ones for whoever is there first:
+  // another program may slow one of the cores down.
+  long n_ = 0, own_ = 0;
+  std::atomic<long> next_{0};
   int size_ = 1;
   const std::function<void(long, long)>* body_ = nullptr;
   std::exception_ptr error_;

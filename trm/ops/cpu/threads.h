@@ -1,5 +1,5 @@
-// Threads of the CPU operations: a fixed team that splits the units of one loop into equal runs, so
-// that which thread does what depends on nothing but the number of threads.
+// Threads of the CPU operations: a fixed team that splits the units of one loop into runs. Which
+// thread does what may differ from call to call; no result depends on it.
 #pragma once
 
 #include <cstddef>
@@ -12,11 +12,14 @@ namespace trm::ops {
 void set_threads(int n);
 int threads();
 
+/// Gives back the memory that a training step on the CPU leaves for the next one.
+void release_memory();
+
 }  // namespace trm::ops
 
 namespace trm::ops::cpu {
 
-/// Calls body(begin, end) on disjoint runs that cover 0..n, one for each thread, and waits. The
+/// Calls body(begin, end) on disjoint runs that cover 0..n, a few for each thread, and waits. The
 /// caller works too. An exception of a body is thrown here. Not to be nested.
 void parallel(long n, const std::function<void(long, long)>& body);
 
