@@ -127,7 +127,7 @@ TEST(KernelsTest, ProductsAreTheSameInEveryTable) {
       expect_products(bfloat16, p);
     }
     for (int rows : {1, 15, 16, 17, 31, 32, 33, 48, 64, 97, 194}) {
-      for (int k : {1, 15, 16, 17, 49, 128, 144, 256}) {
+      for (int k : {1, 15, 16, 17, 49, 128, 144, 256, 530}) {
         for (bool accumulate : {false, true}) {
           expect_products(bfloat16, {rows, k, 32, accumulate, false});
         }
@@ -138,7 +138,7 @@ TEST(KernelsTest, ProductsAreTheSameInEveryTable) {
 
 // What an element gets must not depend on how rows are split over threads.
 TEST(KernelsTest, BitsDoNotDependOnTheRowsOfACall) {
-  constexpr int rows = 97, k = 145;
+  constexpr int rows = 97, k = 645;
   for (bool bfloat16 : {false, true}) {
     auto a = narrowed(bfloat16, 2L * rows * k), panel = narrowed(bfloat16, 2L * k * kPanel);
     for (auto* table : tables(bfloat16)) {

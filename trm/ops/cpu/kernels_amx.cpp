@@ -18,7 +18,8 @@
 namespace trm::ops::cpu {
 namespace {
 
-constexpr int kTile = 16;  // rows, words and columns of a tile
+constexpr int kTile = 16;                // rows, words and columns of a tile
+constexpr long kPartWords = 16 * kTile;  // rows of a panel that stay in the first-level cache
 
 struct alignas(64) TileConfig {
   uint8_t palette, start_row, reserved[14];
@@ -138,10 +139,12 @@ void tiles(const Word* a, long row_stride, const Word* panel, long k_words, cons
   if constexpr (R == 2 && N == 2) _tile_stored(3, lower + kTile, c_bytes);
 }
 
-// An element is the same bits wherever its row falls.
+// An element is the same bits wherever its row falls. Blocks of rows go over a part of the panel
+// that stays in the first-level cache before the next part, and c waits in memory.
 template <int P, int N>
 void tile_rows(const Word* a, long row_stride, int rows, const Word* panel, long k_words, float* c,
                long ldc, bool accumulate) {
+  constexpr long part = kPartWords / kStep<P> * kStep<P>;
   const long k = k_words / kStep<P> * kStep<P>;
   const int left = static_cast<int>(k_words - k);
   Rest rest;
@@ -150,26 +153,33 @@ void tile_rows(const Word* a, long row_stride, int rows, const Word* panel, long
       store(rest.panel + i, i < left * kPanel ? load(panel + k * kPanel + i) : V{});
     }
   }
-  for (int row = 0, height; row < rows; row += height) {
-    height = rows - row >= 2 * kTile ? 2 * kTile : rows - row >= kTile ? kTile : rows - row;
+  // R tiles of rows over [from, to) of k.
+  auto block = [&](auto height, int row, int count, long from, long to, bool add) {
+    const Word* left_side = a + row * row_stride;
+    const bool last = left && to == k;
+    for (int m = 0; P == 1 && last && m < count; ++m) {
+      copy_padded(left_side + m * row_stride + k, left, rest.a + m * kTile);
+    }
+    asm volatile("" : : "r"(&rest) : "memory");  // tiles are loaded behind the compiler's back
+    tiles<P, height.value, N>(left_side + from, row_stride, panel + from * kPanel, to - from,
+                              last ? &rest : nullptr, c + row * ldc, ldc, add);
+  };
+  const int pairs = rows / (2 * kTile) * 2 * kTile;
+  if (pairs) configure(kTile);
+  for (long from = 0; pairs && (from < k || from == 0); from += part) {
+    for (int row = 0; row < pairs; row += 2 * kTile) {
+      block(std::integral_constant<int, 2>{}, row, 2 * kTile, from,
+            from + part < k ? from + part : k, accumulate || from > 0);
+    }
+  }
+  for (int row = pairs, height; row < rows; row += height) {
+    height = rows - row < kTile ? rows - row : kTile;
     if (height < kTile && rows > kTile && !accumulate) {
       row = rows - kTile;  // a tile over some of the rows before again
       height = kTile;
     }
-    configure(height < kTile ? height : kTile);
-    const Word* from = a + row * row_stride;
-    asm volatile("" : : : "memory");
-    for (int m = 0; P == 1 && left && m < height; ++m) {
-      copy_padded(from + m * row_stride + k, left, rest.a + m * kTile);
-    }
-    asm volatile("" : : "r"(&rest) : "memory");  // tiles are loaded behind the compiler's back
-    if (height > kTile) {
-      tiles<P, 2, N>(from, row_stride, panel, k, left ? &rest : nullptr, c + row * ldc, ldc,
-                     accumulate);
-    } else {
-      tiles<P, 1, N>(from, row_stride, panel, k, left ? &rest : nullptr, c + row * ldc, ldc,
-                     accumulate);
-    }
+    configure(height);
+    block(std::integral_constant<int, 1>{}, row, height, 0, k, accumulate);
   }
 }
 
