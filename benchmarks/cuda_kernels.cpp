@@ -235,6 +235,16 @@ void layer(const char* what, int batch, int tokens) {
   });
   time(name("sdpa backward"), 2.5 * sdpa_gflop, mb(8 * width),
        [&] { sdpa_backward(shape, dp, y, stats, x, p, sdpa_work, stream); });
+  auto gradient_map = [&](const half* data, int columns) {
+    return tensor_map(data, {batch, tokens, columns}, {1, 64, 64});
+  };
+  LongAttentionGradientMaps attention_gradient{gradient_map(dp, 3 * width), gradient_map(y, width),
+                                               gradient_map(x, width), gradient_map(p, 3 * width)};
+  auto* rows_work = device_memory(long_attention_gradient_scratch(batch, tokens, 8), false);
+  time(name("long attention backward"), 2.5 * sdpa_gflop, mb(8 * width), [&] {
+    long_attention_gradient(attention_gradient, cos, sin, stats, rows_work, batch, tokens, 8,
+                            processors(), stream);
+  });
   time(name("attention dh"), gflop(width, 3 * width), mb(5 * width),
        [&] { matmul(rows, width, 3 * width, {p}, {wgu}, ds, y, false, work, stream); });
   time(name("dqkv"), gflop(width, 3 * width), mb(4 * width), [&] {

@@ -157,8 +157,9 @@ TEST_F(CudaOps, Attention) {
   struct {
     int batch, tokens, heads;
     bool rotary;
-  } cases[] = {{1, 97, 8, true},  {3, 97, 8, false},  {400, 97, 8, true},
-               {2, 916, 8, true}, {1, 105, 8, false}, {5, 33, 4, true}};
+  } cases[] = {{1, 97, 8, true},   {3, 97, 8, false}, {400, 97, 8, true}, {2, 916, 8, true},
+               {1, 105, 8, false}, {5, 33, 4, true},  {2, 300, 4, true},  {2, 300, 8, true},
+               {1, 128, 8, false}, {1, 193, 8, true}, {3, 129, 8, false}};
   for (auto c : cases) {
     auto name = std::to_string(c.batch) + "x" + std::to_string(c.tokens) + "x" +
                 std::to_string(c.heads) + (c.rotary ? " rotary" : "");
@@ -177,6 +178,23 @@ TEST_F(CudaOps, Attention) {
           return ops::reference::attention(in[0], in[1], in[2], c.heads, rotary, 1e-5f);
         },
         inputs);
+  }
+}
+
+// Later tokens whose scores are far above the first ones', by more than an exponential can hold.
+TEST_F(CudaOps, AttentionWhoseScoresGrow) {
+  for (int tokens : {300, 916}) {
+    SCOPED_TRACE(tokens);
+    auto h = normal({2, tokens, 512}, 1, 1, mx::float32);
+    auto growth = mx::reshape(mx::exp(mx::arange(0.0, tokens, mx::float32) * (1.8f / tokens)),
+                              {1, tokens, 1});
+    h = mx::astype(h * growth, mx::bfloat16);
+    auto qkv = normal({3 * 512, 512}, 0.06f, 2, mx::float32);
+    auto o = normal({512, 512}, 0.04f, 3, mx::float32);
+    auto exact = ops::reference::attention(mx::astype(h, mx::float32), qkv, o, 8, nullptr, 1e-5f);
+    auto plain = ops::reference::attention(h, qkv, o, 8, nullptr, 1e-5f);
+    float error = difference(ops::attention(h, qkv, o, 8, nullptr, 1e-5f), exact);
+    EXPECT_LE(error, 1.5f * difference(plain, exact) + 1e-3f);
   }
 }
 

@@ -19,8 +19,7 @@ struct Sizes {
         inner(o.shape(1)),
         rows(static_cast<int64_t>(batch) * tokens) {}
   SdpaShape sdpa() const { return {batch, tokens, heads, dim}; }
-  // Our kernels take heads of 64: the projection and the forward any length, the gradient few
-  // tokens. The rest is cuBLASLt's and cuDNN's.
+  // Our kernels take heads of 64 at a width of 512. The rest is cuBLASLt's and cuDNN's.
   bool ours() const { return dim == 64 && width == 512 && 3 * inner % 512 == 0; }
   bool is_short() const { return ours() && tokens <= kTokensMax; }
   size_t bytes(int64_t columns) const { return static_cast<size_t>(rows * columns) * 2; }
@@ -52,7 +51,9 @@ class AttentionGradient : public GpuPrimitive {
     allocate(out[2], encoder);
     Scratch scratch(encoder,
                     {kMatmulScratch, s.bytes(s.width), s.bytes(s.inner), s.bytes(3 * s.inner),
-                     s.is_short() ? 0 : sdpa_backward_scratch(s.sdpa())});
+                     s.is_short() ? 0
+                     : s.ours()   ? long_attention_gradient_scratch(s.batch, s.tokens, s.heads)
+                                  : sdpa_backward_scratch(s.sdpa())});
     auto* work = scratch.piece<void>(0);
     auto *ds = scratch.piece<half>(1), *dmixed = scratch.piece<half>(2),
          *dqkv = scratch.piece<half>(3);
@@ -69,6 +70,14 @@ class AttentionGradient : public GpuPrimitive {
       if (s.is_short()) {
         short_attention_backward(short_maps(s, bits(in[7]), bits(in[8]), dmixed, dqkv), cos, sin,
                                  pointer<float>(in[9]), s.batch, s.tokens, s.heads, stream);
+      } else if (s.ours()) {
+        auto map = [&](const half* data, int columns) {
+          return tensor_map(data, {s.batch, s.tokens, columns}, {1, 64, 64});
+        };
+        long_attention_gradient({map(bits(in[7]), 3 * s.inner), map(bits(in[8]), s.inner),
+                                 map(dmixed, s.inner), map(dqkv, 3 * s.inner)},
+                                cos, sin, pointer<float>(in[9]), scratch.piece<void>(4), s.batch,
+                                s.tokens, s.heads, processors(), stream);
       } else {
         sdpa_backward(s.sdpa(), bits(in[7]), bits(in[8]), pointer<float>(in[9]), dmixed, dqkv,
                       scratch.piece<void>(4), stream);

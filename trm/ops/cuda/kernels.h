@@ -79,9 +79,26 @@ struct LongAttentionMaps {  // boxes 64 columns wide, 128-byte swizzle
   CUtensorMap out;          // (batch, tokens, heads 64), 64 rows
 };
 
-/// The same for any number of tokens, with natural logarithms in stats (as cuDNN's gradient wants).
+/// The same for any number of tokens, with natural logarithms in stats.
 void long_attention(const LongAttentionMaps& maps, float* stats, int batch, int tokens, int heads,
                     int processors, cudaStream_t stream);
+
+// --- attention_long_gradient.cu ---
+
+struct LongAttentionGradientMaps {  // boxes of 64 rows and columns, 128-byte swizzle
+  CUtensorMap qkv;                  // (batch, tokens, 3 heads 64)
+  CUtensorMap out, dout;            // (batch, tokens, heads 64)
+  CUtensorMap dqkv;                 // (batch, tokens, 3 heads 64)
+};
+
+/// Bytes of scratch.
+size_t long_attention_gradient_scratch(int batch, int tokens, int heads);
+
+/// dqkv from dout and long_attention's stats; with tables (tokens, 32) unless null the gradients of
+/// q and k from before their rotation. scratch is 16-byte aligned.
+void long_attention_gradient(const LongAttentionGradientMaps& maps, const float* cos,
+                             const float* sin, const float* stats, void* scratch, int batch,
+                             int tokens, int heads, int processors, cudaStream_t stream);
 
 // --- projection.cu ---
 
