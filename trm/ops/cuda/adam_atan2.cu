@@ -7,19 +7,22 @@ namespace trm::ops::cuda {
 namespace {
 
 struct Step {
-  float decay, step_size, inv_sqrt_bias2;
   AdamConstants c;
   __device__ void operator()(float& p, float& m, float& v, float& average, float g) const {
     m += c.one_minus_beta1 * (g - m);
     v += c.one_minus_beta2 * (g * g - v);
-    p = p * decay - step_size * atan2f(m, sqrtf(v) * inv_sqrt_bias2);
+    p = p * c.decay - c.step_size * atan2f(m, sqrtf(v) * c.inv_sqrt_bias2);
     average = c.one_minus_rate * p + c.rate * average;
   }
 };
 
 // Four values a thread, at once where all arrays are aligned to that.
 __global__ void adam_kernel(AdamArrays a, AdamConstants constants, int64_t n, bool aligned) {
-  Step step{*a.decay, *a.step_size, *a.inv_sqrt_bias2, constants};
+  Step step{constants};
+  if (a.decay) {
+    step.c.decay = *a.decay, step.c.step_size = *a.step_size;
+    step.c.inv_sqrt_bias2 = *a.inv_sqrt_bias2;
+  }
   int64_t at = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * 4;
   if (aligned && at + 4 <= n) {
     auto read = [&](const float* from) { return *reinterpret_cast<const float4*>(from + at); };

@@ -41,12 +41,13 @@ void rotate(half* qkv, const float* cos, const float* sin, int64_t rows, int tok
 
 struct AdamArrays {  // of n values each, but for three scalars; an output may be over its input
   const float *p, *g, *m, *v;
-  const float *decay, *step_size, *inv_sqrt_bias2;
-  const float* average;  // null without one
+  const float *decay, *step_size, *inv_sqrt_bias2;  // null: as in AdamConstants
+  const float* average;                             // null without one
   float *p_out, *m_out, *v_out, *average_out;
 };
 struct AdamConstants {
   float one_minus_beta1, one_minus_beta2, rate, one_minus_rate;
+  float decay, step_size, inv_sqrt_bias2;
 };
 
 void adam_atan2(const AdamArrays& arrays, const AdamConstants& constants, int64_t n,
