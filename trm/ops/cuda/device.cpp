@@ -333,10 +333,8 @@ void project_qkv(const half* x, const half* weight, half* out, const float* cos,
 void product_norm(const half* p, const half* weight, const half* x, half* y, float* r, int64_t rows,
                   int inner, float eps, cudaStream_t stream) {
   constexpr int width = 512;
-  product_norm(
-      {tensor_map(p, {rows, inner}, {128, 64}), tensor_map(weight, {width, inner}, {128, 64}),
-       tensor_map(x, {rows, width}, {128, 64}), tensor_map(y, {rows, width}, {64, 64})},
-      r, static_cast<int>(rows), inner, eps, processors(), stream);
+  product_norm({tensor_map(p, {rows, inner}, {128, 64}), weight_map(weight, width, inner, 4)}, x, y,
+               r, static_cast<int>(rows), inner, eps, processors(), stream);
 }
 
 }  // namespace trm::ops::cuda

@@ -129,15 +129,13 @@ void swiglu(const SwigluMaps& maps, half* product, half* gate_up, int rows, int 
 
 struct ProductNormMaps {  // boxes (columns x rows), 128-byte swizzle
   CUtensorMap p;          // (rows, inner), 64 x 128
-  CUtensorMap weight;     // (512, inner), 64 x 128
-  CUtensorMap x;          // (rows, 512), 64 x 128
-  CUtensorMap y;          // (rows, 512), 64 x 64; may be x's memory
+  CUtensorMap weight;     // (512, inner) as in weight_map, 4 groups
 };
 
-/// y = RMS(x + p weight^T) along rows; r (rows) = 1/rms unless null. inner is a multiple of 64, at
-/// least 192.
-void product_norm(const ProductNormMaps& maps, float* r, int rows, int inner, float eps,
-                  int processors, cudaStream_t stream);
+/// y = RMS(x + p weight^T) along rows of 512, y may be x's memory; r (rows) = 1/rms unless null.
+/// inner is a multiple of 64, at least 192.
+void product_norm(const ProductNormMaps& maps, const half* x, half* y, float* r, int rows,
+                  int inner, float eps, int processors, cudaStream_t stream);
 
 // --- swiglu_gradient.cu ---
 
