@@ -1,7 +1,7 @@
 // The gradient of attention over any number of tokens with heads of 64, in two kernels that share
 // nothing but two numbers a query, so that no sum crosses blocks: dq (192 queries of a head, past
 // which keys and values stream), then dk and dv (128 keys, past which queries stream). The scores
-// are computed in both. Rotation is undone on the way out.
+// and their gradient are computed in both. Rotation is undone on the way out.
 #include <algorithm>
 
 #include "trm/ops/cuda/attention_long.cuh"
