@@ -14,6 +14,9 @@ find_library(TRM_CUDNN NAMES cudnn HINTS "${CUDAToolkit_LIBRARY_DIR}" REQUIRED)
 
 file(GLOB TRM_CUDA_SOURCES CONFIGURE_DEPENDS trm/ops/cuda/*.cpp)
 file(GLOB TRM_CUDA_KERNELS CONFIGURE_DEPENDS trm/ops/cuda/*.cu)
+# All others use Hopper's instructions. Compute capabilities without machine code take the PTX of 8.0.
+set_source_files_properties(trm/ops/cuda/adam_atan2.cu PROPERTIES COMPILE_OPTIONS
+  "--generate-code=arch=compute_80,code=[compute_80,sm_80];--generate-code=arch=compute_120,code=[sm_120]")
 add_library(trm_cuda OBJECT ${TRM_CUDA_SOURCES} ${TRM_CUDA_KERNELS})
 target_include_directories(trm_cuda PRIVATE "${CMAKE_SOURCE_DIR}" ${CUDAToolkit_INCLUDE_DIRS})
 target_include_directories(trm_cuda SYSTEM PRIVATE "${TRM_MLX_WHEEL}/include/cccl"

@@ -43,7 +43,7 @@ mx::array floats(const mx::array& a) { return mx::contiguous(mx::astype(a, mx::f
 
 }  // namespace
 
-bool handles_adam_atan2(const mx::array& p) { return available() && p.size() > 0; }
+bool handles_adam_atan2(const mx::array& p) { return portable_available() && p.size() > 0; }
 
 Arrays adam_atan2(const mx::array& p, const mx::array& g, const mx::array& m, const mx::array& v,
                   const std::optional<mx::array>& average, const AdamScalars& s) {

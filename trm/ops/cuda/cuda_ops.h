@@ -1,5 +1,6 @@
-// The CUDA twins of ops.h, for bfloat16 on a Hopper GPU. `handles_…` says whether the twin takes
-// these arrays; what it does not take goes to the composition.
+// The CUDA twins of ops.h, for bfloat16 on a Hopper GPU, the optimizer's for float32 on any from
+// compute capability 8.0 on. `handles_…` says whether the twin takes these arrays; what it does not
+// take goes to the composition.
 #pragma once
 
 #include "trm/ops/ops.h"

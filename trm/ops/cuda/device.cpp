@@ -14,15 +14,28 @@
 
 namespace trm::ops::cuda {
 
-bool available() {
-  if (mx::default_device() != mx::Device::gpu) return false;
-  static const bool hopper = [] {
-    if (!mx::cu::is_available()) return false;
+namespace {
+
+// Ten times the major number plus the minor; 0 where no GPU that gives memory in a stream's order
+// is the default device.
+int compute_capability() {
+  if (mx::default_device() != mx::Device::gpu) return 0;
+  static const int found = [] {
+    if (!mx::cu::is_available()) return 0;
     auto& device = mx::cu::device(mx::Device(mx::Device::gpu, 0));
-    return device.compute_capability_major() == 9 && device.compute_capability_minor() == 0;
+    int pools = 0;
+    check(cudaDeviceGetAttribute(&pools, cudaDevAttrMemoryPoolsSupported, device.cuda_device()),
+          "compute_capability");
+    return pools ? 10 * device.compute_capability_major() + device.compute_capability_minor() : 0;
   }();
-  return hopper;
+  return found;
 }
+
+}  // namespace
+
+bool available() { return compute_capability() == 90; }
+
+bool portable_available() { return compute_capability() >= 80; }
 
 int processors() {
   static const int count = [] {

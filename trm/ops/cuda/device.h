@@ -13,8 +13,10 @@
 
 namespace trm::ops::cuda {
 
-/// True where the kernels run: an NVIDIA GPU of compute capability 9.0 is the default device.
+/// True where all kernels run: an NVIDIA GPU of compute capability 9.0 is the default device.
 bool available();
+/// True where those without Hopper's instructions (adam_atan2.cu) run: from 8.0 on.
+bool portable_available();
 int processors();
 
 /// Device memory for `out`, from a pool of ours that is never given back (MLX's own device
