@@ -74,7 +74,7 @@ struct PretrainCommand {
       progress.clear();
       // MLX may notice a lost process first, and cannot name it: the watch ends this one meanwhile.
       bool of_mlx = std::string_view(e.what()).starts_with("[ring]");
-      if (of_mlx) std::this_thread::sleep_for(std::chrono::seconds(2));
+      if (of_mlx) std::this_thread::sleep_for(std::chrono::seconds(10));
       throw;
     }
     watch.finish();

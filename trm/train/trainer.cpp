@@ -235,7 +235,10 @@ void Run::step(const Batch& batch) {
     gradients.weights.pop_back();
     if (rows) {
       rows = ranks_.gather(*rows);
-      identifiers = ranks_.gather(identifiers);
+      // Where another process is lost, MLX goes on with whatever memory held, until the error comes
+      // to this thread: no identifier may lie outside of the table.
+      int last = state_->model.io().puzzle_emb->weights.value.shape(0) - 1;
+      identifiers = mx::clip(ranks_.gather(identifiers), mx::array(0), mx::array(last));
     }
   }
   finish_train_step(*state_, gradients.weights, rows, identifiers, hyper_);
