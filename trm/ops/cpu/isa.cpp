@@ -83,13 +83,11 @@ int chosen() {
       }());
 }
 
-}  // namespace
-
-namespace {
 const Kernels*& in_use() {
   static const Kernels* pair = tables().of[0][chosen()];
   return pair;
 }
+
 }  // namespace
 
 const Kernels& kernels(bool bfloat16) { return in_use()[bfloat16]; }

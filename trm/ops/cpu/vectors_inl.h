@@ -1,5 +1,5 @@
 // Vectors of the width a kernels_<isa>.cpp is compiled for, their elements in memory, and the
-// functions of them that the kernels use. Included by kernels_inl.h only.
+// functions of them that the kernels use. Included by elements_inl.h only.
 #pragma once
 
 #include <cstdint>
