@@ -24,14 +24,6 @@ struct Ring {  // blocks of keys, or of values
   uint64_t *full, *empty;
 };
 
-template <int n>
-__device__ __forceinline__ void mask(float (&s)[n], int first, int tokens) {
-#pragma unroll
-  for (int i = 0; i < n; ++i) {
-    if (first + i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2 >= tokens) s[i] = -1e30f;
-  }
-}
-
 // What a row's exponentials are taken against: any value near its largest score does, so it moves
 // only where a sum would grow too large. A whole number, in units of log2.
 struct Rows {
@@ -81,18 +73,9 @@ __global__ __launch_bounds__(kThreads, 1) void attention_kernel(
   Ring k{ring, q_empty + 2, q_empty + 2 + kStages};
   Ring v{ring + kStages * kKeyBytes, k.empty + kStages, k.empty + 2 * kStages};
   if (threadIdx.x == 0) {
-    for (int i = 0; i < 2; ++i) {
-      barrier_init(q_full + i, 1);
-      barrier_init(q_empty + i, kGroups);
-    }
-    for (int i = 0; i < kStages; ++i) {
-      for (auto& r : {k, v}) {
-        barrier_init(r.full + i, 1);
-        barrier_init(r.empty + i, kGroups);
-      }
-    }
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    fence_async_proxy();
+    ring_init(q_full, q_empty, 2, kGroups);
+    for (auto& r : {k, v}) ring_init(r.full, r.empty, kStages, kGroups);
+    fence_barriers();
   }
   __syncthreads();
   int parts = (tokens + kQueries - 1) / kQueries, steps = (tokens + kKeys - 1) / kKeys;
@@ -193,23 +176,17 @@ __global__ __launch_bounds__(kThreads, 1) void attention_kernel(
     if (tail) block(std::integral_constant<int, kTail>(), blocks);
 
     int row = warp * 16 + lane / 4;
+    float scale[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      float sum = rows.sum[half];
-      sum += __shfl_xor_sync(~0u, sum, 1);
-      sum += __shfl_xor_sync(~0u, sum, 2);
+      float sum = quad_sum(rows.sum[half]);
       if (stats && lane % 4 == 0 && first + row + 8 * half < tokens) {
         stats[static_cast<int64_t>(tile / parts) * tokens + first + row + 8 * half] =
             (rows.base[half] + log2f(sum)) * 0.6931471805599453f;
       }
-      float scale = 1 / sum;
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {  // the queries' own rows take the result
-        char* at = own + (row + 8 * half) * 128 + ((i ^ (row & 7)) << 4) + lane % 4 * 4;
-        *reinterpret_cast<uint32_t*>(at) =
-            pack(o[4 * i + 2 * half] * scale, o[4 * i + 2 * half + 1] * scale);
-      }
+      scale[half] = 1 / sum;
     }
+    store_rows(own, o, scale[0], scale[1]);  // over the queries
     fence_async_proxy();
     group_sync(1 + group);
     if (leader) {

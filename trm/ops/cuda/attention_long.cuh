@@ -1,5 +1,5 @@
 // What attention over many tokens and its gradient do with tiles of 64 rows of a head of 64: left
-// operands in registers, products, rotation, results.
+// operands in registers, products, masks, results.
 #pragma once
 
 #include "trm/ops/cuda/sm90.cuh"
@@ -9,33 +9,12 @@ namespace trm::ops::cuda {
 
 constexpr int kTile = 64 * 128;  // bytes
 
-struct Rotation {  // tables (tokens, 32), or null
-  const float *cos, *sin;
-};
-
-// Where the next piece of a ring is.
-template <int kStages>
-struct Place {
-  int stage = 0;
-  uint32_t parity = 0;
-  __device__ __forceinline__ void next() {
-    if (++stage == kStages) stage = 0, parity ^= 1;
-  }
-};
-
-__device__ __forceinline__ char* align_shared(char* raw) {
-  return raw + (1024 - shared_address(raw) % 1024) % 1024;
-}
-
 // This warp's 16 rows of a 64 x 64 tile as left operands.
 __device__ __forceinline__ void load_rows(uint32_t (&a)[4][4], const char* tile) {
   int row = threadIdx.x % 128 / 32 * 16 + threadIdx.x % 16, upper = threadIdx.x % 32 / 16;
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(a[k][0]), "=r"(a[k][1]), "=r"(a[k][2]), "=r"(a[k][3])
-                 : "r"(shared_address(tile) + row * 128 + (((2 * k + upper) ^ (row & 7)) << 4))
-                 : "memory");
+    load_operand(shared_address(tile) + row * 128 + (((2 * k + upper) ^ (row & 7)) << 4), a[k]);
   }
 }
 
@@ -70,34 +49,24 @@ __device__ __forceinline__ void settle(uint32_t (&a)[n]) {
   for (auto& value : a) asm volatile("" : "+r"(value)::"memory");
 }
 
-// Turns a gradient (64 x 64, rows from `row`) by the opposite angles.
-__device__ __forceinline__ void rotate_back(float (&d)[32], int row, int tokens,
-                                            const Rotation& rotation) {
+// No weight for scores with keys past the tokens, the first of these columns being key `first`.
+template <int n>
+__device__ __forceinline__ void mask(float (&s)[n], int first, int tokens) {
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    int r = min(row + 8 * half, tokens - 1);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      int at = r * 32 + i * 8 + threadIdx.x % 4 * 2;
-      float2 c = *reinterpret_cast<const float2*>(rotation.cos + at);
-      float2 s = *reinterpret_cast<const float2*>(rotation.sin + at);
-      float &a0 = d[4 * i + 2 * half], &a1 = d[4 * i + 2 * half + 1];
-      float &b0 = d[4 * i + 16 + 2 * half], &b1 = d[4 * i + 17 + 2 * half];
-      float x0 = a0, x1 = a1;
-      a0 = x0 * c.x + b0 * s.x, b0 = b0 * c.x - x0 * s.x;
-      a1 = x1 * c.y + b1 * s.y, b1 = b1 * c.y - x1 * s.y;
-    }
+  for (int i = 0; i < n; ++i) {
+    if (first + i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2 >= tokens) s[i] = -1e30f;
   }
 }
 
-// 64 x 64 results of a warpgroup into a tile.
-__device__ __forceinline__ void store_rows(char* tile, const float (&d)[32], float scale) {
+// 64 x 64 results of a warpgroup into a tile, a thread's two rows times scales of their own.
+__device__ __forceinline__ void store_rows(char* tile, const float (&d)[32], float first,
+                                           float second) {
   int lane = threadIdx.x % 32, row = threadIdx.x % 128 / 32 * 16 + lane / 4;
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
     char* at = tile + row * 128 + ((i ^ (row & 7)) << 4) + lane % 4 * 4;
-    *reinterpret_cast<uint32_t*>(at) = pack(d[4 * i] * scale, d[4 * i + 1] * scale);
-    *reinterpret_cast<uint32_t*>(at + 1024) = pack(d[4 * i + 2] * scale, d[4 * i + 3] * scale);
+    *reinterpret_cast<uint32_t*>(at) = pack(d[4 * i] * first, d[4 * i + 1] * first);
+    *reinterpret_cast<uint32_t*>(at + 1024) = pack(d[4 * i + 2] * second, d[4 * i + 3] * second);
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "trm/ops/cuda/attention_long.cuh"
 #include "trm/ops/cuda/kernels.h"
+#include "trm/ops/cuda/rotation.cuh"
 
 namespace trm::ops::cuda {
 namespace {
@@ -15,8 +16,44 @@ constexpr int kQueryGroups = 3, kQueries = 64 * kQueryGroups;   // dq
 constexpr int kKeyGroups = 2, kKeys = 64 * kKeyGroups;          // dk, dv
 constexpr int kStages = 6;
 
-__device__ __forceinline__ void init_barriers(uint64_t* barriers, int count, int arrivals) {
-  for (int i = 0; i < count; ++i) barrier_init(barriers + i, arrivals);
+// A kernel's own pieces of a head, and a ring of those that stream past them.
+struct Barriers {
+  uint64_t *own_full, *own_empty, *full, *empty;
+};
+
+__device__ __forceinline__ Barriers set_up(char* memory, int groups) {
+  auto* first = reinterpret_cast<uint64_t*>(memory);
+  Barriers b{first, first + 1, first + 2, first + 2 + kStages};
+  if (threadIdx.x == 0) {
+    barrier_init(b.own_full, 1);
+    barrier_init(b.own_empty, 4 * groups);
+    ring_init(b.full, b.empty, kStages, groups);
+    fence_barriers();
+  }
+  __syncthreads();
+  return b;
+}
+
+// What the first warpgroup does: of each tile of kRows rows of a head load_own(row, head, sample),
+// then for every 64 rows that stream past load(stage, barrier, row, head, sample).
+template <int kRows, typename Own, typename Load>
+__device__ __forceinline__ void produce(const Barriers& b, int tokens, int heads, int tiles,
+                                        int own_bytes, int bytes, const Own& load_own,
+                                        const Load& load) {
+  if (threadIdx.x != 0) return;
+  int parts = (tokens + kRows - 1) / kRows, steps = (tokens + 63) / 64;
+  Place<kStages> at;
+  for (int tile = blockIdx.x, count = 0; tile < tiles; tile += gridDim.x, ++count) {
+    int head = tile / parts % heads, sample = tile / parts / heads;
+    barrier_wait(b.own_empty, (count & 1) ^ 1);
+    barrier_expect(b.own_full, own_bytes);
+    load_own(tile % parts * kRows, head, sample);
+    for (int j = 0; j < steps; ++j, at.next()) {
+      barrier_wait(b.empty + at.stage, at.parity ^ 1);
+      barrier_expect(b.full + at.stage, bytes);
+      load(at.stage, b.full + at.stage, j * 64, head, sample);
+    }
+  }
 }
 
 constexpr int kQueryShared =
@@ -32,43 +69,27 @@ __global__ __launch_bounds__(128 * (kQueryGroups + 1), 1) void query_kernel(
   char* own = align_shared(raw);  // queries, the result's gradient, the result; then dq
   char* outputs = own + 3 * kQueryGroups * kTile;
   char* ring = outputs + kQueryGroups * kTile;  // keys and values
-  auto* own_full = reinterpret_cast<uint64_t*>(ring + kStages * 2 * kTile);
-  uint64_t *own_empty = own_full + 1, *full = own_empty + 1, *empty = full + kStages;
-  if (threadIdx.x == 0) {
-    init_barriers(own_full, 1, 1);
-    init_barriers(own_empty, 1, 4 * kQueryGroups);
-    init_barriers(full, kStages, 1);
-    init_barriers(empty, kStages, kQueryGroups);
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    fence_async_proxy();
-  }
-  __syncthreads();
+  Barriers barriers = set_up(ring + kStages * 2 * kTile, kQueryGroups);
   int parts = (tokens + kQueries - 1) / kQueries, steps = (tokens + 63) / 64;
 
   if (threadIdx.x < 128) {
     give_registers<32>();
-    if (threadIdx.x == 0) {
-      Place<kStages> at;
-      for (int tile = blockIdx.x, count = 0; tile < tiles; tile += gridDim.x, ++count) {
-        int first = tile % parts * kQueries, head = tile / parts % heads,
-            sample = tile / parts / heads;
-        barrier_wait(own_empty, (count & 1) ^ 1);
-        barrier_expect(own_full, 3 * kQueryGroups * kTile);
-        for (int i = 0; i < kQueryGroups; ++i) {
-          char* to = own + 3 * i * kTile;
-          tma_load(to, &maps.qkv, own_full, head * 64, first + i * 64, sample);
-          tma_load(to + kTile, &maps.dout, own_full, head * 64, first + i * 64, sample);
-          tma_load(to + 2 * kTile, &maps.out, own_full, head * 64, first + i * 64, sample);
-        }
-        for (int j = 0; j < steps; ++j, at.next()) {
-          barrier_wait(empty + at.stage, at.parity ^ 1);
-          barrier_expect(full + at.stage, 2 * kTile);
-          char* to = ring + at.stage * 2 * kTile;
-          tma_load(to, &maps.qkv, full + at.stage, (heads + head) * 64, j * 64, sample);
-          tma_load(to + kTile, &maps.qkv, full + at.stage, (2 * heads + head) * 64, j * 64, sample);
-        }
+    auto load_own = [&](int first, int head, int sample) {
+      for (int i = 0; i < kQueryGroups; ++i) {
+        char* to = own + 3 * i * kTile;
+        int row = first + i * 64;
+        tma_load(to, &maps.qkv, barriers.own_full, head * 64, row, sample);
+        tma_load(to + kTile, &maps.dout, barriers.own_full, head * 64, row, sample);
+        tma_load(to + 2 * kTile, &maps.out, barriers.own_full, head * 64, row, sample);
       }
-    }
+    };
+    auto load = [&](int stage, uint64_t* full, int row, int head, int sample) {
+      char* to = ring + stage * 2 * kTile;
+      tma_load(to, &maps.qkv, full, (heads + head) * 64, row, sample);
+      tma_load(to + kTile, &maps.qkv, full, (2 * heads + head) * 64, row, sample);
+    };
+    produce<kQueries>(barriers, tokens, heads, tiles, 3 * kQueryGroups * kTile, 2 * kTile, load_own,
+                      load);
     return;
   }
 
@@ -82,7 +103,7 @@ __global__ __launch_bounds__(128 * (kQueryGroups + 1), 1) void query_kernel(
     int first = tile % parts * kQueries + group * 64;
     uint32_t q[4][4], d_o[4][4];
     float log_sum[2], delta[2] = {0, 0};
-    barrier_wait(own_full, count & 1);
+    barrier_wait(barriers.own_full, count & 1);
     {
       const char* mine = own + 3 * group * kTile;
       uint32_t o[4][4];
@@ -90,7 +111,7 @@ __global__ __launch_bounds__(128 * (kQueryGroups + 1), 1) void query_kernel(
       load_rows(d_o, mine + kTile);
       load_rows(o, mine + 2 * kTile);
       __syncwarp();
-      if (lane == 0) barrier_arrive(own_empty);
+      if (lane == 0) barrier_arrive(barriers.own_empty);
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
 #pragma unroll
@@ -101,8 +122,7 @@ __global__ __launch_bounds__(128 * (kQueryGroups + 1), 1) void query_kernel(
     }
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      delta[half] += __shfl_xor_sync(~0u, delta[half], 1);
-      delta[half] += __shfl_xor_sync(~0u, delta[half], 2);
+      delta[half] = quad_sum(delta[half]);
       int query = first + row + 8 * half;
       log_sum[half] = 1e30f;
       if (query < tokens) {
@@ -119,7 +139,7 @@ __global__ __launch_bounds__(128 * (kQueryGroups + 1), 1) void query_kernel(
     uint32_t ds[16];
 #pragma unroll
     for (int i = 0; i < 32; ++i) dq[i] = 0;
-    barrier_wait(full + at.stage, at.parity);
+    barrier_wait(barriers.full + at.stage, at.parity);
     wgmma_fence();
     score(s, q, ring_base + at.stage * 2 * kTile);
     wgmma_commit();
@@ -133,19 +153,14 @@ __global__ __launch_bounds__(128 * (kQueryGroups + 1), 1) void query_kernel(
       score(dp, d_o, now + kTile);
       wgmma_commit();
       if constexpr (last.value) {
-        if ((j + 1) * 64 > tokens) {
-#pragma unroll
-          for (int i = 0; i < 32; ++i) {
-            if (j * 64 + i / 4 * 8 + lane % 4 * 2 + i % 2 >= tokens) s[i] = -1e30f;
-          }
-        }
+        if ((j + 1) * 64 > tokens) mask(s, j * 64, tokens);
       }
 #pragma unroll
       for (int i = 0; i < 32; ++i) {
         s[i] = exp2_fast(fmaf(s[i], kScale * kLog2e, -log_sum[i / 2 % 2]));
       }
       at.next();
-      if constexpr (!last.value) barrier_wait(full + at.stage, at.parity);
+      if constexpr (!last.value) barrier_wait(barriers.full + at.stage, at.parity);
       wgmma_wait<0>();
       settle(dp);
 #pragma unroll
@@ -161,15 +176,15 @@ __global__ __launch_bounds__(128 * (kQueryGroups + 1), 1) void query_kernel(
       settle(s);
       settle(dq);
       settle(ds);
-      if (leader) barrier_arrive(empty + stage);
+      if (leader) barrier_arrive(barriers.empty + stage);
     };
     for (int j = 0; j + 1 < steps; ++j) block(j, std::false_type());
     block(steps - 1, std::true_type());
     if (leader) tma_store_wait_read();
-    if (rotation.cos) rotate_back(dq, first + row, tokens, rotation);
+    if (rotation.cos) rotate_back(dq, first + row, lane, tokens, rotation);
     group_sync(1 + group);
     char* out = outputs + group * kTile;
-    store_rows(out, dq, kScale);
+    store_rows(out, dq, kScale, kScale);
     fence_async_proxy();
     group_sync(1 + group);
     if (leader) {
@@ -193,51 +208,35 @@ __global__ __launch_bounds__(128 * (kKeyGroups + 1), 1) void key_kernel(
   char* outputs = own + 2 * kKeyGroups * kTile;
   char* ring = outputs + 2 * kKeyGroups * kTile;  // queries and the result's gradient
   char* numbers = ring + kStages * 2 * kTile;     // of each query
-  auto* own_full = reinterpret_cast<uint64_t*>(numbers + kStages * kRowBytes);
-  uint64_t *own_empty = own_full + 1, *full = own_empty + 1, *empty = full + kStages;
-  if (threadIdx.x == 0) {
-    init_barriers(own_full, 1, 1);
-    init_barriers(own_empty, 1, 4 * kKeyGroups);
-    init_barriers(full, kStages, 1);
-    init_barriers(empty, kStages, kKeyGroups);
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    fence_async_proxy();
-  }
-  __syncthreads();
+  Barriers barriers = set_up(numbers + kStages * kRowBytes, kKeyGroups);
   int parts = (tokens + kKeys - 1) / kKeys, steps = (tokens + 63) / 64;
 
   if (threadIdx.x < 128) {
     give_registers<40>();
-    if (threadIdx.x == 0) {
-      Place<kStages> at;
-      for (int tile = blockIdx.x, count = 0; tile < tiles; tile += gridDim.x, ++count) {
-        int first = tile % parts * kKeys, head = tile / parts % heads,
-            sample = tile / parts / heads;
-        barrier_wait(own_empty, (count & 1) ^ 1);
-        barrier_expect(own_full, 2 * kKeyGroups * kTile);
-        for (int i = 0; i < kKeyGroups; ++i) {
-          char* to = own + 2 * i * kTile;
-          tma_load(to, &maps.qkv, own_full, (heads + head) * 64, first + i * 64, sample);
-          tma_load(to + kTile, &maps.qkv, own_full, (2 * heads + head) * 64, first + i * 64,
-                   sample);
-        }
-        for (int j = 0; j < steps; ++j, at.next()) {
-          barrier_wait(empty + at.stage, at.parity ^ 1);
-          barrier_expect(full + at.stage, 2 * kTile + kRowBytes);
-          char* to = ring + at.stage * 2 * kTile;
-          tma_load(to, &maps.qkv, full + at.stage, head * 64, j * 64, sample);
-          tma_load(to + kTile, &maps.dout, full + at.stage, head * 64, j * 64, sample);
-          for (int i = 0; i < 2; ++i) {
-            asm volatile(
-                "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
-                "[%3];" ::"r"(shared_address(numbers + at.stage * kRowBytes + i * 256)),
-                "l"(rows + (static_cast<int64_t>(tile / parts) * 2 + i) * padded + j * 64),
-                "r"(256), "r"(shared_address(full + at.stage))
-                : "memory");
-          }
-        }
+    auto load_own = [&](int first, int head, int sample) {
+      for (int i = 0; i < kKeyGroups; ++i) {
+        char* to = own + 2 * i * kTile;
+        int row = first + i * 64;
+        tma_load(to, &maps.qkv, barriers.own_full, (heads + head) * 64, row, sample);
+        tma_load(to + kTile, &maps.qkv, barriers.own_full, (2 * heads + head) * 64, row, sample);
       }
-    }
+    };
+    auto load = [&](int stage, uint64_t* full, int row, int head, int sample) {
+      char* to = ring + stage * 2 * kTile;
+      tma_load(to, &maps.qkv, full, head * 64, row, sample);
+      tma_load(to + kTile, &maps.dout, full, head * 64, row, sample);
+      for (int i = 0; i < 2; ++i) {
+        const float* from =
+            rows + ((static_cast<int64_t>(sample) * heads + head) * 2 + i) * padded + row;
+        asm volatile(
+            "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
+            "[%3];" ::"r"(shared_address(numbers + stage * kRowBytes + i * 256)),
+            "l"(from), "r"(256), "r"(shared_address(full))
+            : "memory");
+      }
+    };
+    produce<kKeys>(barriers, tokens, heads, tiles, 2 * kKeyGroups * kTile, 2 * kTile + kRowBytes,
+                   load_own, load);
     return;
   }
 
@@ -250,16 +249,16 @@ __global__ __launch_bounds__(128 * (kKeyGroups + 1), 1) void key_kernel(
   for (int tile = blockIdx.x, count = 0; tile < tiles; tile += gridDim.x, ++count) {
     int first = tile % parts * kKeys + group * 64;
     uint32_t k[4][4], v[4][4];
-    barrier_wait(own_full, count & 1);
+    barrier_wait(barriers.own_full, count & 1);
     load_rows(k, own + 2 * group * kTile);
     load_rows(v, own + (2 * group + 1) * kTile);
     __syncwarp();
-    if (lane == 0) barrier_arrive(own_empty);
+    if (lane == 0) barrier_arrive(barriers.own_empty);
     if (first >= tokens) {
       for (int j = 0; j < steps; ++j, at.next()) {
         if (!leader) continue;
-        barrier_wait(full + at.stage, at.parity);
-        barrier_arrive(empty + at.stage);
+        barrier_wait(barriers.full + at.stage, at.parity);
+        barrier_arrive(barriers.empty + at.stage);
       }
       group_sync(1 + group);
       continue;
@@ -271,7 +270,7 @@ __global__ __launch_bounds__(128 * (kKeyGroups + 1), 1) void key_kernel(
     for (int i = 0; i < 32; ++i) dk[i] = dv[i] = 0;
 #pragma unroll
     for (int i = 0; i < 16; ++i) ds[i] = 0;
-    barrier_wait(full + at.stage, at.parity);
+    barrier_wait(barriers.full + at.stage, at.parity);
     wgmma_fence();
     score(s, k, ring_base + at.stage * 2 * kTile);
     wgmma_commit();
@@ -299,7 +298,7 @@ __global__ __launch_bounds__(128 * (kKeyGroups + 1), 1) void key_kernel(
         }
       }
       at.next();
-      if constexpr (!last.value) barrier_wait(full + at.stage, at.parity);
+      if constexpr (!last.value) barrier_wait(barriers.full + at.stage, at.parity);
       wgmma_fence();
       add_product(dv, p, now + kTile);
       if constexpr (!last.value) score(s, k, ring_base + at.stage * 2 * kTile);
@@ -308,7 +307,7 @@ __global__ __launch_bounds__(128 * (kKeyGroups + 1), 1) void key_kernel(
       settle(dp);
       settle(dk);
       settle(ds);
-      if (leader && release >= 0) barrier_arrive(empty + release);
+      if (leader && release >= 0) barrier_arrive(barriers.empty + release);
 #pragma unroll
       for (int i = 0; i < 32; i += 4) {
         float2 delta = *reinterpret_cast<const float2*>(mine + 256 + i * 8);
@@ -336,14 +335,14 @@ __global__ __launch_bounds__(128 * (kKeyGroups + 1), 1) void key_kernel(
     settle(dk);
     settle(ds);
     if (leader) {
-      barrier_arrive(empty + release);
+      barrier_arrive(barriers.empty + release);
       tma_store_wait_read();
     }
-    if (rotation.cos) rotate_back(dk, first + row, tokens, rotation);
+    if (rotation.cos) rotate_back(dk, first + row, lane, tokens, rotation);
     group_sync(1 + group);
     char* out = outputs + 2 * group * kTile;
-    store_rows(out, dk, kScale);
-    store_rows(out + kTile, dv, 1);
+    store_rows(out, dk, kScale, kScale);
+    store_rows(out + kTile, dv, 1, 1);
     fence_async_proxy();
     group_sync(1 + group);
     if (leader) {

@@ -2,6 +2,7 @@
 // one head of one sample, whose scores fit in registers, so that nothing but q, k, v and the result
 // (and their gradients) crosses device memory. Rotation happens in shared memory on the way.
 #include "trm/ops/cuda/kernels.h"
+#include "trm/ops/cuda/rotation.cuh"
 #include "trm/ops/cuda/sm90.cuh"
 #include "trm/ops/cuda/wgmma.cuh"
 
@@ -12,14 +13,6 @@ constexpr int kTile = kTokensPadded * 128;  // bytes: a head of 64 of all tokens
 constexpr int kScores = kTokensMax / 2, kSteps = kTokensPadded / 16;
 constexpr float kScale = 0.125f;  // 1 / sqrt(64)
 constexpr float kLog2e = 1.4426950408889634f;
-
-struct Rotation {  // tables (tokens, 32), or null
-  const float *cos, *sin;
-};
-
-__device__ __forceinline__ char* align_shared(char* raw) {
-  return raw + (1024 - shared_address(raw) % 1024) % 1024;
-}
 
 // Scores (64 x kTokensMax) of 64 rows of `a` with all rows of `b`, both K-major.
 __device__ __forceinline__ void score(float (&s)[kScores], uint32_t a, uint32_t b) {
@@ -59,8 +52,7 @@ __global__ __launch_bounds__(128, 4) void forward_kernel(const __grid_constant__
   int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
   if (thread == 0) {
     barrier_init(loaded, 1);
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    fence_async_proxy();
+    fence_barriers();
     barrier_expect(loaded, 3 * kTile);
     for (int i = 0; i < 3; ++i) {
       tma_load(q + i * kTile, &qkv, loaded, (i * heads + head) * 64, 0, sample);
@@ -109,8 +101,7 @@ __global__ __launch_bounds__(128, 4) void forward_kernel(const __grid_constant__
     wgmma_commit();
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      sum[half] += __shfl_xor_sync(~0u, sum[half], 1);
-      sum[half] += __shfl_xor_sync(~0u, sum[half], 2);
+      sum[half] = quad_sum(sum[half]);
     }
     int row = m * 64 + warp * 16 + lane / 4;
     if (stats && lane % 4 == 0) {  // log2 of the sum of exp2 of the scaled scores
@@ -135,26 +126,6 @@ __global__ __launch_bounds__(128, 4) void forward_kernel(const __grid_constant__
 constexpr int kScoreTile = 128 * 128;  // 128 keys x 64 queries
 constexpr int kBackwardShared = 1024 + 5 * kTile + 2 * kScoreTile + 8 * 128 + 16;
 
-// Turns a gradient (64 x 64, rows from `row`) by the opposite angles.
-__device__ __forceinline__ void rotate_back(float (&d)[32], int row, int lane, int tokens,
-                                            const Rotation& rotation) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    int r = min(row + 8 * half, tokens - 1);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      int at = r * 32 + i * 8 + lane % 4 * 2;
-      float2 c = *reinterpret_cast<const float2*>(rotation.cos + at);
-      float2 s = *reinterpret_cast<const float2*>(rotation.sin + at);
-      float &a0 = d[4 * i + 2 * half], &a1 = d[4 * i + 2 * half + 1];
-      float &b0 = d[4 * i + 16 + 2 * half], &b1 = d[4 * i + 17 + 2 * half];
-      float x0 = a0, x1 = a1;
-      a0 = x0 * c.x + b0 * s.x, b0 = b0 * c.x - x0 * s.x;
-      a1 = x1 * c.y + b1 * s.y, b1 = b1 * c.y - x1 * s.y;
-    }
-  }
-}
-
 // Two warpgroups, each 64 keys (then 64 queries): scores are computed transposed, so that they are
 // left operands of dv and dk as they stand; for dq they pass through shared memory.
 __global__ __launch_bounds__(256, 2) void backward_kernel(const __grid_constant__ CUtensorMap qkv,
@@ -174,8 +145,7 @@ __global__ __launch_bounds__(256, 2) void backward_kernel(const __grid_constant_
   int thread = threadIdx.x, group = thread / 128, warp = thread % 128 / 32, lane = thread % 32;
   if (thread == 0) {
     barrier_init(loaded, 1);
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    fence_async_proxy();
+    fence_barriers();
     barrier_expect(loaded, 5 * kTile);
     for (int i = 0; i < 3; ++i) {
       tma_load(q + i * kTile, &qkv, loaded, (i * heads + head) * 64, 0, sample);

@@ -174,6 +174,8 @@ void token_mixing(const TokenMaps& maps, float* r, int batch, int tokens, int wi
 void token_mixing_input_gradient(const TokenMaps& maps, int batch, int width, int inner,
                                  int processors, cudaStream_t stream);
 
+// --- token_mixing_weights.cu ---
+
 /// Sums over batch and channels into partial (2 * kTokenSplits, 3 * inner, kTokensMax) float32:
 /// rows of gate, of up, of down transposed.
 void token_mixing_weight_gradient(const TokenMaps& maps, float* partial, int batch, int width,

@@ -56,27 +56,18 @@ __device__ __forceinline__ uint4 load_now(const half* from) {
   return v;
 }
 
-__device__ __forceinline__ float quad_sum(float v) {
-  v += __shfl_xor_sync(~0u, v, 1);
-  return v + __shfl_xor_sync(~0u, v, 2);
-}
-
 __global__ __cluster_dims__(2, 1, 1) __launch_bounds__(kThreads, 1) void product_norm_kernel(
     const __grid_constant__ CUtensorMap p, const __grid_constant__ CUtensorMap weight,
     const half* x, half* y, float* r, int rows, int steps, int tiles, float eps) {
   extern __shared__ char raw[];
-  char* ring = raw + (1024 - shared_address(raw) % 1024) % 1024;
+  char* ring = align_shared(raw);
   auto* sums = reinterpret_cast<float*>(ring + kStages * kStageBytes);  // two tiles' of the other
   auto* barriers = reinterpret_cast<uint64_t*>(sums + 2 * kRows);
   uint64_t *full = barriers, *empty = full + kStages, *sums_full = empty + kStages;
   if (threadIdx.x == 0) {
-    for (int i = 0; i < kStages; ++i) {
-      barrier_init(full + i, 1);
-      barrier_init(empty + i, 2);
-    }
+    ring_init(full, empty, kStages, 2);
     for (int i = 0; i < 4; ++i) barrier_init(sums_full + i, 1);  // of each tile and warpgroup
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    fence_async_proxy();
+    fence_barriers();
   }
   cluster_sync();
   auto rank = static_cast<int>(cluster_rank());

@@ -19,6 +19,15 @@ __device__ __forceinline__ void barrier_init(uint64_t* barrier, int arrivals) {
                "r"(arrivals));
 }
 
+/// Barriers of a ring of pieces, each filled by one thread's copies and left by `readers` arrivals.
+__device__ __forceinline__ void ring_init(uint64_t* full, uint64_t* empty, int pieces,
+                                          int readers) {
+  for (int i = 0; i < pieces; ++i) {
+    barrier_init(full + i, 1);
+    barrier_init(empty + i, readers);
+  }
+}
+
 __device__ __forceinline__ void barrier_expect(uint64_t* barrier, uint32_t bytes) {
   asm volatile(
       "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
@@ -42,6 +51,22 @@ __device__ __forceinline__ void barrier_wait(uint64_t* barrier, uint32_t parity)
       "r"(parity)
       : "memory");
 }
+
+/// Where the next piece of a ring of kStages is, and the parity its barriers are waited for with.
+template <int kStages>
+struct Place {
+  int stage = 0;
+  uint32_t parity = 0;
+  __device__ __forceinline__ void next() {
+    if (++stage == kStages) stage = 0, parity ^= 1;
+  }
+};
+
+/// Bytes from where dynamic shared memory begins to where its tiles may: at most 1023.
+__device__ __forceinline__ uint32_t tile_gap(const void* raw) {
+  return (1024 - shared_address(raw) % 1024) % 1024;
+}
+__device__ __forceinline__ char* align_shared(char* raw) { return raw + tile_gap(raw); }
 
 __device__ __forceinline__ void tma_load(void* to, const CUtensorMap* map, uint64_t* barrier, int x,
                                          int y) {
@@ -105,6 +130,12 @@ __device__ __forceinline__ void tma_store_wait_read() {
 /// Makes ordinary writes to shared memory visible to the copy engine and the tensor cores.
 __device__ __forceinline__ void fence_async_proxy() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+/// Makes new barriers visible to the copy engine and to a cluster, before the threads meet.
+__device__ __forceinline__ void fence_barriers() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  fence_async_proxy();
 }
 
 __device__ __forceinline__ void group_sync(int id) {  // the 128 threads of a warpgroup
@@ -173,6 +204,20 @@ __device__ __forceinline__ float sigmoid(float x) {
   float t;
   asm("tanh.approx.f32 %0, %1;" : "=f"(t) : "f"(0.5f * x));
   return 0.5f + 0.5f * t;
+}
+
+/// The sum of a quad's four values, in each of its threads.
+__device__ __forceinline__ float quad_sum(float v) {
+  v += __shfl_xor_sync(~0u, v, 1);
+  return v + __shfl_xor_sync(~0u, v, 2);
+}
+
+/// Four 8x8 blocks of bfloat16, of each thread's address a row: a left operand of 16 x 16.
+__device__ __forceinline__ void load_operand(uint32_t address, uint32_t (&a)[4]) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
+               : "r"(address)
+               : "memory");
 }
 
 /// Two 8x8 blocks of bfloat16, transposed: rows in memory become columns of the accumulator layout.

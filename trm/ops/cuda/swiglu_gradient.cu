@@ -18,20 +18,10 @@ constexpr int kSlotBytes = 3 * kTileBytes;
 constexpr int kShared = 1024 + kRowStages * kBlockBytes + kStages * kTileBytes +
                         2 * kSlots * kSlotBytes + 8 * 2 * (kRowStages + kStages + 2 * kSlots);
 
-// Where the next piece of a ring is.
-template <int n>
-struct Place {
-  int stage = 0;
-  uint32_t parity = 0;
-  __device__ __forceinline__ void next() {
-    if (++stage == n) stage = 0, parity ^= 1;
-  }
-};
-
 __global__ __launch_bounds__(kThreads, 1) void swiglu_gradient_kernel(
     const __grid_constant__ SwigluGradientMaps maps, int inner, int units) {
   extern __shared__ char raw[];
-  char* rows = raw + (1024 - shared_address(raw) % 1024) % 1024;
+  char* rows = raw + tile_gap(raw);
   char* ring = rows + kRowStages * kBlockBytes;
   char* slots = ring + kStages * kTileBytes;
   auto* rows_full = reinterpret_cast<uint64_t*>(slots + 2 * kSlots * kSlotBytes);
@@ -39,20 +29,10 @@ __global__ __launch_bounds__(kThreads, 1) void swiglu_gradient_kernel(
            *empty = full + kStages, *gates_full = empty + kStages,
            *gates_empty = gates_full + 2 * kSlots;
   if (threadIdx.x == 0) {
-    for (int i = 0; i < kRowStages; ++i) {
-      barrier_init(rows_full + i, 1);
-      barrier_init(rows_empty + i, 8);
-    }
-    for (int i = 0; i < kStages; ++i) {
-      barrier_init(full + i, 1);
-      barrier_init(empty + i, 2);
-    }
-    for (int i = 0; i < 2 * kSlots; ++i) {
-      barrier_init(gates_full + i, 1);
-      barrier_init(gates_empty + i, 1);
-    }
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    fence_async_proxy();
+    ring_init(rows_full, rows_empty, kRowStages, 8);
+    ring_init(full, empty, kStages, 2);
+    ring_init(gates_full, gates_empty, 2 * kSlots, 1);
+    fence_barriers();
   }
   __syncthreads();
 
@@ -117,11 +97,7 @@ __global__ __launch_bounds__(kThreads, 1) void swiglu_gradient_kernel(
                      (group * 64 + warp * 16 + lane % 16) * 128;
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        auto& a = ds[4 * k + i];
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
-                     : "r"(own + (((2 * i + lane / 16) ^ (lane & 7)) << 4))
-                     : "memory");
+        load_operand(own + (((2 * i + lane / 16) ^ (lane & 7)) << 4), ds[4 * k + i]);
       }
       __syncwarp();
       if (lane == 0) barrier_arrive(rows_empty + at_rows.stage);

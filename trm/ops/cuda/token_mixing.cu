@@ -5,35 +5,12 @@
 // attention).
 #include <algorithm>
 
-#include "trm/ops/cuda/kernels.h"
-#include "trm/ops/cuda/sm90.cuh"
-#include "trm/ops/cuda/wgmma.cuh"
+#include "trm/ops/cuda/token_mixing.cuh"
 
 namespace trm::ops::cuda {
 namespace {
 
-constexpr int kThreads = 384;
-constexpr int kTile = kTokensPadded * 128;  // bytes: 64 channels of all tokens, or 64 of `down`
-constexpr int kQuarter = 64 * 128;          // 64 inner units x 64 tokens of gate or up
-constexpr int kChunk = 4 * kQuarter + kTile;
-constexpr int kDown = 4 * kQuarter;  // of a chunk: gate|up of tokens 0-63, of 64-127, then down
-constexpr int kSteps = kTokensPadded / 16, kAcc = kTokensMax / 2;
 constexpr int kShared = 1024 + 8 * kTile + 2 * kChunk + 64;
-
-__device__ __forceinline__ char* align_shared(char* raw) {
-  return raw + (1024 - shared_address(raw) % 1024) % 1024;
-}
-
-__device__ __forceinline__ void load_chunk(char* to, const TokenMaps& maps, uint64_t* barrier,
-                                           int chunk, int inner) {
-  barrier_expect(barrier, kChunk);
-  for (int block = 0; block < 2; ++block) {
-    char* half = to + block * 2 * kQuarter;
-    tma_load(half, &maps.gate_up, barrier, block * 64, chunk * 64);
-    tma_load(half + kQuarter, &maps.gate_up, barrier, block * 64, inner + chunk * 64);
-  }
-  tma_load(to + kDown, &maps.down, barrier, chunk * 64, 0);
-}
 
 // [g | u] (64 channels x 128) = x^T (channels x tokens) times the chunk's gate and up.
 __device__ __forceinline__ void gate_up_product(float (&gu)[64], uint32_t x, uint32_t chunk) {
@@ -55,11 +32,32 @@ __device__ __forceinline__ Buffers set_up(char* raw) {
   auto* b = reinterpret_cast<uint64_t*>(ring + 2 * kChunk);
   if (threadIdx.x == 0) {
     for (int i = 0; i < 8; ++i) barrier_init(b + i, i % 4 < 2 ? 1 : 2);
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    fence_async_proxy();
+    fence_barriers();
   }
   __syncthreads();
   return {shared, ring, b, b + 2, b + 4, b + 6};
+}
+
+// The first warpgroup's part: of each tile its four pieces by load(to, barrier, piece, tile), then
+// all chunks of the weights.
+template <typename Load>
+__device__ __forceinline__ void produce(const Buffers& s, const TokenMaps& maps, int chunks,
+                                        int inner, int tiles, const Load& load) {
+  give_registers<24>();
+  if (threadIdx.x != 0) return;
+  int step = 0;
+  for (int tile = blockIdx.x, count = 0; tile < tiles; tile += gridDim.x, ++count) {
+    int set = count & 1;
+    barrier_wait(s.tiles_empty + set, ((count / 2) & 1) ^ 1);
+    barrier_expect(s.tiles_full + set, 4 * kTile);
+    for (int i = 0; i < 4; ++i) {
+      load(s.tiles + (set * 4 + i) * kTile, s.tiles_full + set, i, tile);
+    }
+    for (int c = 0; c < chunks; ++c, ++step) {
+      barrier_wait(s.empty + step % 2, ((step / 2) & 1) ^ 1);
+      load_chunk(s.ring + step % 2 * kChunk, maps, s.full + step % 2, c, inner);
+    }
+  }
 }
 
 // Forward: a tile is 256 channels of a sample, two 64-blocks a warpgroup. The tile of x takes the
@@ -107,23 +105,9 @@ __global__ __launch_bounds__(kThreads,
   Buffers s = set_up(raw);
   int chunks = inner / 64, parts = width / 256;
   if (threadIdx.x < 128) {
-    give_registers<24>();
-    if (threadIdx.x == 0) {
-      int step = 0;
-      for (int tile = blockIdx.x, count = 0; tile < tiles; tile += gridDim.x, ++count) {
-        int set = count & 1;
-        barrier_wait(s.tiles_empty + set, ((count / 2) & 1) ^ 1);
-        barrier_expect(s.tiles_full + set, 4 * kTile);
-        for (int i = 0; i < 4; ++i) {
-          tma_load(s.tiles + (set * 4 + i) * kTile, &maps.x, s.tiles_full + set,
-                   tile % parts * 256 + i * 64, 0, tile / parts);
-        }
-        for (int c = 0; c < chunks; ++c, ++step) {
-          barrier_wait(s.empty + step % 2, ((step / 2) & 1) ^ 1);
-          load_chunk(s.ring + step % 2 * kChunk, maps, s.full + step % 2, c, inner);
-        }
-      }
-    }
+    produce(s, maps, chunks, inner, tiles, [&](char* to, uint64_t* full, int i, int tile) {
+      tma_load(to, &maps.x, full, tile % parts * 256 + i * 64, 0, tile / parts);
+    });
     return;
   }
   take_registers<240>();
@@ -182,16 +166,6 @@ __global__ __launch_bounds__(kThreads,
   }
 }
 
-// From g, u (in gu) and dp: packed operands dg, du and p = silu(g) u. Block i holds values 2i,
-// 2i+1.
-__device__ __forceinline__ void gate_gradient(float g0, float u0, float dp0, float g1, float u1,
-                                              float dp1, uint32_t& dg, uint32_t& du, uint32_t* p) {
-  float s0 = sigmoid(g0), s1 = sigmoid(g1), a0 = g0 * s0, a1 = g1 * s1;
-  dg = pack(dp0 * u0 * (s0 + a0 * (1 - s0)), dp1 * u1 * (s1 + a1 * (1 - s1)));
-  du = pack(dp0 * a0, dp1 * a1);
-  if (p) *p = pack(a0 * u0, a1 * u1);
-}
-
 // dx = ds + [dg | du] [Wg; Wu]: a tile is 128 channels, x and ds of each warpgroup's 64.
 __global__ __launch_bounds__(kThreads,
                              1) void input_gradient_kernel(const __grid_constant__ TokenMaps maps,
@@ -200,23 +174,10 @@ __global__ __launch_bounds__(kThreads,
   Buffers s = set_up(raw);
   int chunks = inner / 64, parts = width / 128;
   if (threadIdx.x < 128) {
-    give_registers<24>();
-    if (threadIdx.x == 0) {
-      int step = 0;
-      for (int tile = blockIdx.x, count = 0; tile < tiles; tile += gridDim.x, ++count) {
-        int set = count & 1;
-        barrier_wait(s.tiles_empty + set, ((count / 2) & 1) ^ 1);
-        barrier_expect(s.tiles_full + set, 4 * kTile);
-        for (int i = 0; i < 4; ++i) {
-          tma_load(s.tiles + (set * 4 + i) * kTile, i % 2 ? &maps.ds : &maps.x, s.tiles_full + set,
-                   tile % parts * 128 + i / 2 * 64, 0, tile / parts);
-        }
-        for (int c = 0; c < chunks; ++c, ++step) {
-          barrier_wait(s.empty + step % 2, ((step / 2) & 1) ^ 1);
-          load_chunk(s.ring + step % 2 * kChunk, maps, s.full + step % 2, c, inner);
-        }
-      }
-    }
+    produce(s, maps, chunks, inner, tiles, [&](char* to, uint64_t* full, int i, int tile) {
+      tma_load(to, i % 2 ? &maps.ds : &maps.x, full, tile % parts * 128 + i / 2 * 64, 0,
+               tile / parts);
+    });
     return;
   }
   take_registers<240>();
@@ -284,133 +245,6 @@ __global__ __launch_bounds__(kThreads,
   }
 }
 
-// Weight gradients: a block keeps one chunk of 64 inner units and runs over its share of the
-// channels; here inner units are the M, and tokens the N of the sums, which stay in registers.
-constexpr int kPairs = 6;  // tiles of x and ds in flight
-constexpr int kWeightShared = 1024 + kChunk + kPairs * 2 * kTile + 8 * (2 * kPairs + 1);
-
-__global__ __launch_bounds__(kThreads,
-                             1) void weight_gradient_kernel(const __grid_constant__ TokenMaps maps,
-                                                            float* partial, int width, int inner,
-                                                            int tiles) {
-  extern __shared__ char raw[];
-  char* chunk = align_shared(raw);
-  char* ring = chunk + kChunk;
-  auto* full = reinterpret_cast<uint64_t*>(ring + kPairs * 2 * kTile);
-  uint64_t *empty = full + kPairs, *weights = empty + kPairs;
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < 2 * kPairs + 1; ++i) barrier_init(full + i, 1);
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    fence_async_proxy();
-  }
-  __syncthreads();
-  int parts = width / 64, c = blockIdx.x, splits = gridDim.y;
-  if (threadIdx.x < 128) {
-    give_registers<24>();
-    if (threadIdx.x == 0) {
-      load_chunk(chunk, maps, weights, c, inner);
-      int step = 0;
-      for (int tile = blockIdx.y; tile < tiles; tile += splits, ++step) {
-        int slot = step % kPairs;
-        barrier_wait(empty + slot, ((step / kPairs) & 1) ^ 1);
-        barrier_expect(full + slot, 2 * kTile);
-        char* to = ring + slot * 2 * kTile;
-        tma_load(to, &maps.x, full + slot, tile % parts * 64, 0, tile / parts);
-        tma_load(to + kTile, &maps.ds, full + slot, tile % parts * 64, 0, tile / parts);
-      }
-    }
-    return;
-  }
-  take_registers<240>();
-  int group = threadIdx.x / 128 - 1;
-  bool leader = threadIdx.x % 128 == 0;
-  uint32_t w = shared_address(chunk);
-  float dgate[kAcc], dup[kAcc], ddown[kAcc];
-#pragma unroll
-  for (int i = 0; i < kAcc; ++i) dgate[i] = dup[i] = ddown[i] = 0;
-  barrier_wait(weights, 0);
-  int step = 0;
-  for (int tile = blockIdx.y; tile < tiles; tile += splits, ++step) {
-    if (step % 2 != group) continue;
-    int slot = step % kPairs;
-    uint32_t x = shared_address(ring + slot * 2 * kTile), ds = x + kTile;
-    barrier_wait(full + slot, (step / kPairs) & 1);
-#pragma unroll 1
-    for (int part = 0; part < 2; ++part) {  // 32 channels each
-      float g[16], u[16], dp[16];
-      wgmma_fence();
-#pragma unroll
-      for (int k = 0; k < kSteps; ++k) {
-        uint64_t a = k_major(w + k / 4 * 2 * kQuarter) + 2 * (k % 4);
-        uint64_t b = mn_major(x + k * 2048 + part * 64);
-        wgmma_n32<0, 1>(g, a, b, k > 0);
-        wgmma_n32<0, 1>(u, a + (kQuarter >> 4), b, k > 0);
-        wgmma_n32<1, 1>(dp, mn_major(w + kDown + k * 2048), mn_major(ds + k * 2048 + part * 64),
-                        k > 0);
-      }
-      wgmma_commit();
-      wgmma_wait<0>();
-      settle(g);
-      settle(u);
-      settle(dp);
-      uint32_t dg[2][4], du[2][4], p[2][4];
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        gate_gradient(g[2 * i], u[2 * i], dp[2 * i], g[2 * i + 1], u[2 * i + 1], dp[2 * i + 1],
-                      dg[i / 4][i % 4], du[i / 4][i % 4], &p[i / 4][i % 4]);
-      }
-      wgmma_fence();
-#pragma unroll
-      for (int k = 0; k < 2; ++k) {
-        uint64_t bx = k_major(x) + part * 4 + 2 * k, bs = k_major(ds) + part * 4 + 2 * k;
-        wgmma_n104_regs<0>(dgate, dg[k], bx, 1);
-        wgmma_n104_regs<0>(dup, du[k], bx, 1);
-        wgmma_n104_regs<0>(ddown, p[k], bs, 1);
-      }
-      wgmma_commit();
-      wgmma_wait<0>();
-      settle(dgate);
-      settle(dup);
-      settle(ddown);
-    }
-    if (leader) barrier_arrive(empty + slot);
-  }
-  int warp = threadIdx.x % 128 / 32, lane = threadIdx.x % 32;
-  float* to = partial + static_cast<int64_t>(2 * blockIdx.y + group) * 3 * inner * kTokensMax;
-  auto store = [&](const float(&acc)[kAcc], int kind) {
-#pragma unroll
-    for (int i = 0; i < kAcc; i += 2) {
-      int row = kind * inner + c * 64 + warp * 16 + lane / 4 + i / 2 % 2 * 8;
-      int token = i / 4 * 8 + lane % 4 * 2;
-      *reinterpret_cast<float2*>(to + row * kTokensMax + token) = {acc[i], acc[i + 1]};
-    }
-  };
-  store(dgate, 0);
-  store(dup, 1);
-  store(ddown, 2);
-}
-
-__global__ void sum_partials_kernel(const float* partial, float* dgate_up, float* ddown, int tokens,
-                                    int inner) {
-  int at = blockIdx.x * blockDim.x + threadIdx.x, size = 3 * inner * kTokensMax;
-  if (at >= size) return;
-  float sum = 0;
-  for (int i = 0; i < 2 * kTokenSplits; ++i) sum += partial[static_cast<int64_t>(i) * size + at];
-  int row = at / kTokensMax, token = at % kTokensMax;
-  if (token >= tokens) return;
-  if (row < 2 * inner) {
-    dgate_up[row * tokens + token] = sum;
-  } else {
-    ddown[token * inner + row - 2 * inner] = sum;
-  }
-}
-
-template <class Kernel>
-void allow_shared(Kernel kernel, int bytes) {
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
-        "token_mixing");
-}
-
 }  // namespace
 
 void token_mixing(const TokenMaps& maps, float* r, int batch, int tokens, int width, int inner,
@@ -431,24 +265,6 @@ void token_mixing_input_gradient(const TokenMaps& maps, int batch, int width, in
   int blocks = std::min(tiles, processors);
   input_gradient_kernel<<<blocks, kThreads, kShared, stream>>>(maps, width, inner, tiles);
   check(cudaGetLastError(), "token_mixing_input_gradient");
-}
-
-void token_mixing_weight_gradient(const TokenMaps& maps, float* partial, int batch, int width,
-                                  int inner, cudaStream_t stream) {
-  static const bool once = (allow_shared(weight_gradient_kernel, kWeightShared), true);
-  static_cast<void>(once);
-  dim3 grid(inner / 64, kTokenSplits);
-  weight_gradient_kernel<<<grid, kThreads, kWeightShared, stream>>>(maps, partial, width, inner,
-                                                                    batch * (width / 64));
-  check(cudaGetLastError(), "token_mixing_weight_gradient");
-}
-
-void token_mixing_sum_partials(const float* partial, float* dgate_up, float* ddown, int tokens,
-                               int inner, cudaStream_t stream) {
-  int size = 3 * inner * kTokensMax;
-  sum_partials_kernel<<<(size + 255) / 256, 256, 0, stream>>>(partial, dgate_up, ddown, tokens,
-                                                              inner);
-  check(cudaGetLastError(), "token_mixing_sum_partials");
 }
 
 }  // namespace trm::ops::cuda
