@@ -3,6 +3,7 @@
 // 512).
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
@@ -66,9 +67,9 @@ void measure(bool bfloat16, const Kernels& k) {
   const int before = threads();
   set_threads(1);
   float* sums = words(96L * 16 * kPanel * kPanel);
-  const long rows_words = type.words(1552);
+  const long rows_words = type.plain_words(1552);
   Word *left = words(16 * rows_words * kPanel), *right = words(96 * rows_words * kPanel);
-  double t = seconds([&] { panel_products(type, left, 16, right, 96, rows_words, sums, true); });
+  double t = seconds([&] { panel_products(type, left, 16, right, 96, 1552, sums, true); });
   set_threads(before);
   std::printf("%-18s %-40s %7.0f GFLOP/s\n", name.c_str(),
               "weights' gradient, 16 x 96 panels, 1552",
@@ -86,19 +87,19 @@ void measure(bool bfloat16, const Kernels& k) {
   std::vector<const void*> rows(96, other);
   elements("pack_columns", 96 * 32, [&] { k.pack_columns(rows.data(), 96, 0, 32, a); });
   elements("pack_rows", 256 * 32, [&] { k.pack_rows(rows.data(), 256, a); });
-  if (k.turn) elements("turn", 144 * 32, [&] { k.turn(panels, 144, a, turned_stride(144)); });
-  if (k.parts) {
-    elements("split_rows", 97 * 512, [&] { k.split_rows(s, 512, 97, 512, a, type.room(512)); });
-    elements("split_panel", 512 * 32, [&] { k.split_panel(panels, 256); });
+  if (k.turn) elements("turn", 144 * 32, [&] { k.turn(panels, 144, a, odd_lines(144)); });
+  if (k.split_rows) {
+    elements("split_rows", 97 * 512, [&] { k.split_rows(s, 512, 97, 512, a, type.words(512)); });
+    elements("split_panel", 512 * 32, [&] { k.split_panel(right, 512, panels); });
   }
   if (k.release) {
+    const long tile = type.words(32);
     double with = seconds([&] {
-      for (int i = 0; i < 1000; ++i)
-        k.gemm(a, k.whole_words, 1, 16, panels, k.whole_words, c, 32, 16, false);
+      for (int i = 0; i < 1000; ++i) k.gemm(a, tile, 1, 16, panels, tile, c, 32, 16, false);
     });
     double alone = seconds([&] {
       for (int i = 0; i < 1000; ++i) {
-        k.gemm(a, k.whole_words, 1, 16, panels, k.whole_words, c, 32, 16, false);
+        k.gemm(a, tile, 1, 16, panels, tile, c, 32, 16, false);
         k.release();
       }
     });
@@ -112,9 +113,12 @@ void measure(bool bfloat16, const Kernels& k) {
 }  // namespace
 }  // namespace trm::ops::cpu
 
-int main() {
+// trm_cpu_kernels [amx|avx512bf16|…]: every table, or the one of this name.
+int main(int count, char** words) {
   using namespace trm::ops::cpu;
   for (bool bfloat16 : {true, false}) {
-    for (auto* table = all_kernels(bfloat16); *table; ++table) measure(bfloat16, **table);
+    for (auto* table = all_kernels(bfloat16); *table; ++table) {
+      if (count < 2 || std::strcmp(words[1], (*table)->name) == 0) measure(bfloat16, **table);
+    }
   }
 }

@@ -83,5 +83,26 @@ void _tile_dpbf16ps(int c, int a, int b) {
   }
 }
 
+void _tile_dpbssd(int c, int a, int b) {
+  require(tile_height(c) == tile_height(a) && tile_bytes(c) == tile_bytes(b) &&
+              tile_bytes(a) == 4 * tile_height(b),
+          "tiles of a product do not match");
+  int32_t right[64][16];
+  for (int k = 0; k < tile_bytes(a); ++k) {
+    for (int n = 0; n < 16; ++n) {
+      right[k][n] = static_cast<int8_t>(emulated.data[b][k / 4][4 * n + k % 4]);
+    }
+  }
+  for (int m = 0; m < tile_height(c); ++m) {
+    int32_t sums[16];
+    std::memcpy(sums, emulated.data[c][m], sizeof(sums));
+    for (int k = 0; k < tile_bytes(a); ++k) {
+      const int32_t x = static_cast<int8_t>(emulated.data[a][m][k]);
+      for (int n = 0; n < 16; ++n) sums[n] += x * right[k][n];
+    }
+    std::memcpy(emulated.data[c][m], sums, sizeof(sums));
+  }
+}
+
 }  // namespace
 }  // namespace trm::ops::cpu

@@ -70,12 +70,12 @@ struct Sides {
 };
 Sides sides(bool bfloat16, const Kernels& table, const std::vector<float>& a, long stride, int rows,
             const std::vector<float>& panel, long k) {
-  if (!table.parts) return {a, panel, stride, k};
-  const Type t(bfloat16, table);
-  Sides out{std::vector<float>(rows * t.room(k), NAN), panel, t.room(k), t.words(k)};
-  out.panel.resize(t.words(k) * kPanel);
-  table.split_rows(a.data(), stride, rows, k, out.a.data(), out.stride);
-  finish_panel(t, k, out.panel.data());
+  if (!table.split_rows) return {a, panel, stride, k};
+  const long words = split_words(k);
+  Sides out{std::vector<float>(rows * words, NAN), std::vector<float>(words * kPanel, NAN), words,
+            words};
+  table.split_rows(a.data(), stride, rows, k, out.a.data(), words);
+  table.split_panel(panel.data(), k, out.panel.data());
   return out;
 }
 
@@ -100,7 +100,7 @@ void expect_products(bool bfloat16, const Product& p) {
   };
   const auto want = run(kernels_generic[bfloat16]);
   for (auto* table : tables(bfloat16)) {
-    if (table->parts && p.by_columns) continue;  // it has no such products
+    if (table->split_rows && p.by_columns) continue;  // it has no such products
     SCOPED_TRACE(testing::Message() << table->name << " rows " << p.rows << " k " << p.k
                                     << " columns " << p.columns << " accumulate " << p.accumulate);
     auto got = run(*table);
@@ -163,7 +163,7 @@ TEST(KernelsTest, TurnedPanelsHoldTheSameWords) {
     if (!table->turn) continue;
     for (int k : {1, 3, 16, 17, 49, 128}) {
       auto panel = normal(k * kPanel);
-      long ld = turned_stride(k);
+      long ld = odd_lines(k);
       EXPECT_GE(ld, k);
       EXPECT_EQ(ld % 32, 16);
       std::vector<float> rows(kPanel * ld);
@@ -175,26 +175,62 @@ TEST(KernelsTest, TurnedPanelsHoldTheSameWords) {
   }
 }
 
-// What is turned is what would have been split as rows, as is what is split in place.
-TEST(KernelsTest, TurnedPanelsOfSplitFloatsAreSplitRows) {
+TEST(KernelsTest, FloatsAreSplitInPlaceToo) {
   const Type t(false, kernels_emulated[false]);
-  for (int k : {2, 6, 32, 34, 50, 128}) {
-    auto rows = normal(kPanel * k);
-    const long words = t.whole_words(k), ld = turned_stride(t.words(k));
-    std::vector<float> panel(t.words(k) * kPanel), split(kPanel * words, NAN);
-    std::vector<float> turned(kPanel * ld, NAN), in_place(kPanel * words, NAN);
-    for (int n = 0; n < kPanel; ++n) {
-      for (int i = 0; i < k; ++i) panel[i * kPanel + n] = rows[n * k + i];
-      std::copy_n(&rows[n * k], k, &in_place[n * words]);
+  for (int k : {1, 2, 16, 33, 63, 64, 65, 128, 530}) {
+    const long words = t.words(k), ld = t.room(k);
+    auto rows = normal(5L * k);
+    std::vector<float> split(5 * words, 0), in_place(5 * ld, NAN);
+    for (int m = 0; m < 5; ++m) std::copy_n(&rows[m * k], k, &in_place[m * ld]);
+    t.k.split_rows(rows.data(), k, 5, k, split.data(), words);
+    left_side(t, in_place.data(), ld, 5, k);
+    for (int m = 0; m < 5; ++m) {  // all but the padding after the unit
+      ASSERT_EQ(std::memcmp(&in_place[m * ld], &split[m * words], (words - 15) * 4), 0) << k;
     }
-    finish_panel(t, k, panel.data());
-    t.k.turn(panel.data(), t.words(k), turned.data(), ld);
-    t.k.split_rows(rows.data(), k, kPanel, k, split.data(), words);
-    left_side(t, in_place.data(), words, kPanel, k);
-    for (int n = 0; n < kPanel; ++n) {
-      ASSERT_EQ(std::memcmp(&turned[n * ld], &split[n * words], words * sizeof(float)), 0) << k;
+    auto panel = normal(t.room_words(k) * kPanel);
+    std::vector<float> out(words * kPanel);
+    t.k.split_panel(panel.data(), k, out.data());
+    make_right_side(t, panel.data(), k);
+    ASSERT_EQ(std::memcmp(panel.data(), out.data(), (words - 15) * kPanel * 4), 0) << k;
+  }
+}
+
+// Rows and columns of any size are split by their own largest value; what is no number stays none.
+TEST(KernelsTest, SplitFloatsOfAnySize) {
+  constexpr int k = 70;
+  auto product = [](const Kernels& table, std::vector<float> a, std::vector<float> panel) {
+    auto s = sides(false, table, a, k, 2, panel, k);
+    std::vector<float> c(2 * kPanel);
+    table.gemm(s.a.data(), s.stride, 1, 2, s.panel.data(), s.k, c.data(), kPanel, kPanel, false);
+    return c;
+  };
+  auto a = normal(2 * k), panel = normal(k * kPanel);
+  for (int i = 0; i < k; ++i) {
+    a[i] *= 1e20f, a[k + i] *= 1e-12f;
+    panel[i * kPanel + 3] *= 1e-20f, panel[i * kPanel + 4] *= 1e15f, panel[i * kPanel + 5] = 0;
+  }
+  for (auto* table : tables(false)) {
+    SCOPED_TRACE(table->name);
+    auto got = product(*table, a, panel), want = product(kernels_generic[false], a, panel);
+    for (int n = 0; n < 2 * kPanel; ++n) {
+      EXPECT_NEAR(got[n], want[n],
+                  1e-5 * std::abs(want[n]) + (n < kPanel ? 1e14 : 1e-18) * (n % kPanel == 3 ? 1e-20
+                                                                            : n % kPanel == 4 ? 1e15
+                                                                                              : 1))
+          << n;
     }
-    EXPECT_EQ(std::memcmp(in_place.data(), split.data(), split.size() * sizeof(float)), 0) << k;
+    for (float wrong : {INFINITY, -INFINITY, NAN}) {
+      auto broken = a;
+      broken[17] = wrong;
+      auto c = product(*table, broken, panel);
+      EXPECT_FALSE(std::isfinite(c[0]));
+      EXPECT_TRUE(std::isfinite(c[kPanel]));
+      auto column = panel;
+      column[33 * kPanel + 7] = wrong;
+      c = product(*table, a, column);
+      EXPECT_FALSE(std::isfinite(c[7]));
+      EXPECT_TRUE(std::isfinite(c[8]));
+    }
   }
 }
 

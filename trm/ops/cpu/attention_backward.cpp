@@ -38,7 +38,7 @@ void Attention::backward(const void* h, const void* y, const void* mixed, const 
   Scratch scratch;
   long width = a_.width();
   long samples = std::clamp<long>(kRound / a_.tokens, 1, batch), most = samples * a_.tokens;
-  long words = t_.words(most);
+  long words = t_.plain_words(most);
   Round r{};
   r.qkv = scratch.bytes(most * 3 * width * t_.size);
   r.dqkv = scratch.bytes(most * 3 * width * t_.size);
@@ -51,7 +51,7 @@ void Attention::backward(const void* h, const void* y, const void* mixed, const 
   float* do_sum = sums + qkv_panels() * hidden_panels() * kPanel * kPanel;
   for (long b = 0; b < batch; b += samples) {
     long count = std::min(samples, batch - b), first = b * a_.tokens;
-    r.rows = count * a_.tokens, r.words = t_.words(r.rows);
+    r.rows = count * a_.tokens, r.words = t_.plain_words(r.rows);
     r.h = t_.at(h, first * a_.hidden), r.y = t_.at(y, first * a_.hidden);
     r.dy = t_.at(dy, first * a_.hidden), r.dh = t_.at(dh, first * a_.hidden);
     r.mixed = t_.at(mixed, first * width);
@@ -60,7 +60,7 @@ void Attention::backward(const void* h, const void* y, const void* mixed, const 
     auto by_rows = [&](void (Attention::*part)(const Round&, long, long) const) {
       parallel(blocks, [&](long begin, long end) {
         for (long i = begin; i < end; ++i) {
-          long from = t_.run(r.words, i, blocks), to = t_.run(r.words, i + 1, blocks);
+          long from = r.words * i / blocks, to = r.words * (i + 1) / blocks;
           if (from < to) (this->*part)(r, from, to - from);
         }
       });
@@ -72,10 +72,10 @@ void Attention::backward(const void* h, const void* y, const void* mixed, const 
       }
     });
     by_rows(&Attention::backward_input);
-    panel_products(t_, r.h_panels, hidden_panels(), r.dqkv_panels, qkv_panels(), r.words, sums,
+    panel_products(t_, r.h_panels, hidden_panels(), r.dqkv_panels, qkv_panels(), r.rows, sums,
                    accumulate || b > 0);
-    panel_products(t_, r.ds_panels, hidden_panels(), r.mixed_panels, width_panels(), r.words,
-                   do_sum, accumulate || b > 0);
+    panel_products(t_, r.ds_panels, hidden_panels(), r.mixed_panels, width_panels(), r.rows, do_sum,
+                   accumulate || b > 0);
   }
 }
 
@@ -88,7 +88,7 @@ void Attention::unpack(const float* sums, float* dqkv, float* do_) const {
 // Through the norm and o: ds, d(mixed); the projections again; panels of h, ds and mixed.
 void Attention::backward_rows(const Round& r, long first_word, long words) const {
   Scratch scratch;
-  long first = t_.elements(first_word), whole = t_.elements(words), width = a_.width();
+  long first = first_word * t_.per_word, whole = words * t_.per_word, width = a_.width();
   int n = static_cast<int>(std::min(whole, r.rows - first));
   long ld = hidden_panels() * kPanel, k = t_.words(a_.hidden);
   float* ds = scratch.floats(whole * ld);
@@ -112,14 +112,14 @@ void Attention::backward_rows(const Round& r, long first_word, long words) const
   for (long j = 0; j < hidden_panels(); ++j) {
     int columns = static_cast<int>(std::min<long>(kPanel, a_.hidden - j * kPanel));
     long at = (j * r.words + first_word) * kPanel;
-    column_panel(t_, h_rows, whole, j * kPanel, columns, r.h_panels + at);
-    block_panel(t_, ds + j * kPanel, ld, whole, r.ds_panels + at);
+    t_.k.pack_columns(h_rows, whole, j * kPanel, columns, r.h_panels + at);
+    t_.k.pack_block(ds + j * kPanel, ld, whole, r.ds_panels + at);
   }
   const void** mixed = row_pointers(t_, t_.at(r.mixed, first * width), width, n, whole, scratch);
   for (long j = 0; j < width_panels(); ++j) {
     int columns = static_cast<int>(std::min<long>(kPanel, width - j * kPanel));
-    column_panel(t_, mixed, whole, j * kPanel, columns,
-                 r.mixed_panels + (j * r.words + first_word) * kPanel);
+    t_.k.pack_columns(mixed, whole, j * kPanel, columns,
+                      r.mixed_panels + (j * r.words + first_word) * kPanel);
   }
 }
 
@@ -148,14 +148,15 @@ void Attention::backward_head(const Round& r, long sample, int head) const {
     column_panel(t_, k_rows, tokens, j * kPanel, columns, keys + j * token_words * kPanel);
   }
 
-  long block = std::min(round_up(tokens, t_.pair), kQueries), block_words = t_.words(block);
+  long block = std::min(round_up(tokens, t_.per_word), kQueries);
+  long block_words = t_.words(block), plain_words = t_.plain_words(block);
   float* s = scratch.floats(block * kPanel);
   float* dp = scratch.floats(block * kPanel);
   const long ld_ds = t_.room(lds);
   void* ds = scratch.bytes(block * ld_ds * t_.size);
-  Word* p_panel = scratch.floats(block_words * kPanel);
-  Word* ds_panel = scratch.floats(block_words * kPanel);
-  long turned = turned_stride(block_words);
+  Word* p_panel = scratch.floats(plain_words * kPanel);
+  Word* ds_panel = scratch.floats(plain_words * kPanel);
+  long turned = odd_lines(t_.room_words(block));
   Word* p_turned = t_.k.turn ? scratch.floats(kPanel * turned) : nullptr;
   Word* ds_turned = t_.k.turn ? scratch.floats(kPanel * turned) : nullptr;
   Word* q_panels = scratch.floats(head_panels() * block_words * kPanel);
@@ -178,7 +179,7 @@ void Attention::backward_head(const Round& r, long sample, int head) const {
 
   for (long first = 0; first < tokens; first += block) {
     int n = static_cast<int>(std::min(block, tokens - first));
-    int whole = static_cast<int>(round_up(n, t_.pair));
+    int whole = static_cast<int>(round_up(n, t_.per_word));
     long n_words = t_.words(n);
     const void* q = t_.at(in.q, first * in.ld_q);
     const void* dm = t_.at(dmixed, first * width);
@@ -205,12 +206,12 @@ void Attention::backward_head(const Round& r, long sample, int head) const {
       multiply(t_, dm_left, n, values + i * words * kPanel, words, dp, kPanel, kPanel);
       t_.k.softmax_backward(s, dp, whole, scale, log_sums, delta, p_panel, ds_panel,
                             t_.at(ds, i * kPanel), ld_ds);
-      finish_panel(t_, whole, p_panel);
-      finish_panel(t_, whole, ds_panel);
       const Word *p_left = p_panel, *ds_left = ds_panel;
       if (t_.k.turn) {
-        t_.k.turn(p_panel, n_words, p_turned, turned);
-        t_.k.turn(ds_panel, n_words, ds_turned, turned);
+        t_.k.turn(p_panel, t_.plain_words(n), p_turned, turned);
+        t_.k.turn(ds_panel, t_.plain_words(n), ds_turned, turned);
+        left_side(t_, p_turned, turned, keys_here, whole);
+        left_side(t_, ds_turned, turned, keys_here, whole);
         p_left = p_turned, ds_left = ds_turned;
       }
       for (long j = 0; j < head_panels(); ++j) {
@@ -244,7 +245,7 @@ void Attention::backward_head(const Round& r, long sample, int head) const {
 // dh = ds + d(qkv)·qkv, and panels of d(qkv).
 void Attention::backward_input(const Round& r, long first_word, long words) const {
   Scratch scratch;
-  long first = t_.elements(first_word), whole = t_.elements(words), ld = 3 * a_.width();
+  long first = first_word * t_.per_word, whole = words * t_.per_word, ld = 3 * a_.width();
   int n = static_cast<int>(std::min(whole, r.rows - first));
   long k = t_.words(ld);
   float* c = scratch.floats(n * kPanel);
@@ -252,8 +253,8 @@ void Attention::backward_input(const Round& r, long first_word, long words) cons
   const void** rows = row_pointers(t_, dqkv, ld, n, whole, scratch);
   for (long j = 0; j < qkv_panels(); ++j) {
     int columns = static_cast<int>(std::min<long>(kPanel, ld - j * kPanel));
-    column_panel(t_, rows, whole, j * kPanel, columns,
-                 r.dqkv_panels + (j * r.words + first_word) * kPanel);
+    t_.k.pack_columns(rows, whole, j * kPanel, columns,
+                      r.dqkv_panels + (j * r.words + first_word) * kPanel);
   }
   Rows left = left_side(t_, {dqkv, ld}, n, ld, scratch);
   for (long j = 0; j < hidden_panels(); ++j) {

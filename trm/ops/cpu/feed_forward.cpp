@@ -93,7 +93,7 @@ struct FeedForward::Chunk {
   const float* inv;
   Gates gates;
   void* dh;
-  long rows, pairs;  // pairs: words along k
+  long rows, words;  // words along k
   Word *h_panels, *ds_panels, *dgate_panels, *act_panels;
 };
 
@@ -101,16 +101,16 @@ void FeedForward::backward(const void* h, const void* y, const float* inv, const
                            const void* dy, long rows, void* dh, float* sums,
                            bool accumulate) const {
   Scratch scratch;
-  long chunk_rows = std::min(rows, kChunk), max_pairs = t_.words(chunk_rows);
+  long chunk_rows = std::min(rows, kChunk), most = t_.plain_words(chunk_rows);
   Chunk chunk{};
-  chunk.h_panels = scratch.floats(hidden_panels() * max_pairs * kPanel);
-  chunk.ds_panels = scratch.floats(hidden_panels() * max_pairs * kPanel);
-  chunk.dgate_panels = scratch.floats(2 * inner_panels() * max_pairs * kPanel);
-  chunk.act_panels = scratch.floats(inner_panels() * max_pairs * kPanel);
+  chunk.h_panels = scratch.floats(hidden_panels() * most * kPanel);
+  chunk.ds_panels = scratch.floats(hidden_panels() * most * kPanel);
+  chunk.dgate_panels = scratch.floats(2 * inner_panels() * most * kPanel);
+  chunk.act_panels = scratch.floats(inner_panels() * most * kPanel);
   float* ddown = sums + 2 * padded_inner() * hidden_panels() * kPanel;
   for (long first = 0; first < rows; first += chunk_rows) {
     chunk.rows = std::min(chunk_rows, rows - first);
-    chunk.pairs = t_.words(chunk.rows);
+    chunk.words = t_.plain_words(chunk.rows);
     chunk.h = t_.at(h, first * hidden_);
     chunk.y = t_.at(y, first * hidden_);
     chunk.dy = t_.at(dy, first * hidden_);
@@ -120,21 +120,21 @@ void FeedForward::backward(const void* h, const void* y, const float* inv, const
     long blocks = round_up(ceil_div(chunk.rows, t_.k.pass_rows), threads());
     parallel(blocks, [&](long begin, long end) {
       for (long b = begin; b < end; ++b) {
-        long from = t_.run(chunk.pairs, b, blocks), to = t_.run(chunk.pairs, b + 1, blocks);
+        long from = chunk.words * b / blocks, to = chunk.words * (b + 1) / blocks;
         if (from < to) backward_rows(chunk, from, to - from);
       }
     });
     panel_products(t_, chunk.h_panels, hidden_panels(), chunk.dgate_panels, 2 * inner_panels(),
-                   chunk.pairs, sums, accumulate || first > 0);
+                   chunk.rows, sums, accumulate || first > 0);
     panel_products(t_, chunk.ds_panels, hidden_panels(), chunk.act_panels, inner_panels(),
-                   chunk.pairs, ddown, accumulate || first > 0);
+                   chunk.rows, ddown, accumulate || first > 0);
   }
 }
 
-void FeedForward::backward_rows(const Chunk& chunk, long first_pair, long pairs) const {
+void FeedForward::backward_rows(const Chunk& chunk, long first_word, long words) const {
   Scratch scratch;
-  long first = t_.elements(first_pair);
-  int whole = static_cast<int>(t_.elements(pairs));  // with the odd last row's zero partner
+  long first = first_word * t_.per_word;
+  int whole = static_cast<int>(words * t_.per_word);  // with the odd last row's zero partner
   int n = static_cast<int>(std::min<long>(whole, chunk.rows - first));
   long k = t_.words(hidden_), ld = hidden_panels() * kPanel, both = 2 * padded_inner();
   long k_both = t_.words(both), ld_both = t_.room(both);
@@ -154,9 +154,9 @@ void FeedForward::backward_rows(const Chunk& chunk, long first_pair, long pairs)
   for (int m = 0; m < n; ++m) h_rows[m] = t_.at(h, m * hidden_);
   for (long j = 0; j < hidden_panels(); ++j) {
     int width = static_cast<int>(std::min<long>(kPanel, hidden_ - j * kPanel));
-    long at = (j * chunk.pairs + first_pair) * kPanel;
-    column_panel(t_, h_rows.data(), whole, j * kPanel, width, chunk.h_panels + at);
-    block_panel(t_, ds + j * kPanel, ld, whole, chunk.ds_panels + at);
+    long at = (j * chunk.words + first_word) * kPanel;
+    t_.k.pack_columns(h_rows.data(), whole, j * kPanel, width, chunk.h_panels + at);
+    t_.k.pack_block(ds + j * kPanel, ld, whole, chunk.ds_panels + at);
   }
 
   for (int m = n; m < whole; ++m) {
@@ -168,7 +168,7 @@ void FeedForward::backward_rows(const Chunk& chunk, long first_pair, long pairs)
   if (!chunk.gates.data) h_left = left_side(t_, {h, hidden_}, n, hidden_, scratch);
   for (long i = 0; i < inner_panels(); ++i) {
     multiply(t_, ds_left, n, down_back_ + i * k * kPanel, k, dact, kPanel, kPanel);
-    Word* act_panel = chunk.act_panels + (i * chunk.pairs + first_pair) * kPanel;
+    Word* act_panel = chunk.act_panels + (i * chunk.words + first_word) * kPanel;
     for (long j = 2 * i; j < 2 * i + 2; ++j) {
       if (chunk.gates.data) {
         t_.k.widen(gates_at(chunk.gates, j, first), c, n * kPanel);
@@ -176,12 +176,10 @@ void FeedForward::backward_rows(const Chunk& chunk, long first_pair, long pairs)
         multiply(t_, h_left, n, gates_ + j * k * kPanel, k, c, kPanel, kPanel);
       }
       int half = j % 2 * kPair;
-      Word* dgate_panel = chunk.dgate_panels + (j * chunk.pairs + first_pair) * kPanel;
+      Word* dgate_panel = chunk.dgate_panels + (j * chunk.words + first_word) * kPanel;
       t_.k.gate_columns_backward(dact + half, c, whole, t_.at(dgates, j * kPanel), ld_both,
                                  dgate_panel, act_panel + half);
-      finish_panel(t_, whole, dgate_panel);
     }
-    finish_panel(t_, whole, act_panel);
   }
   Rows dgates_left = left_side(t_, dgates, ld_both, n, both);
   for (long j = 0; j < hidden_panels(); ++j) {

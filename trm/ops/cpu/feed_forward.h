@@ -44,7 +44,7 @@ class FeedForward {
   }
   void forward_rows(const void* h, long rows, void* y, float* inv, const Gates& gates) const;
   struct Chunk;
-  void backward_rows(const Chunk& chunk, long first_pair, long pairs) const;
+  void backward_rows(const Chunk& chunk, long first_word, long words) const;
 
   long hidden_panels() const { return ceil_div(hidden_, kPanel); }
   long inner_panels() const { return ceil_div(inner_, kPanel); }

@@ -25,12 +25,12 @@ extern const Kernels kernels_amx[2];
 namespace {
 
 #if defined(TRM_AMX)
-// Whether the processor has tiles with bfloat16 products and the system lets this process, with all
-// threads it will start, use them.
+// Whether the processor has tiles with bfloat16 and integer products and the system lets this
+// process, with all threads it will start, use them.
 bool amx() {
   unsigned a, b, c, d;
-  constexpr unsigned bf16 = 1u << 22, tile = 1u << 24;
-  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & bf16) || !(d & tile)) return false;
+  constexpr unsigned needed = 1u << 22 | 1u << 24 | 1u << 25;  // bfloat16, tile, int8
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & needed) != needed) return false;
   constexpr int req_xcomp_perm = 0x1023, xtiledata = 18;  // asm/prctl.h, since Linux 5.16
   return syscall(SYS_arch_prctl, req_xcomp_perm, xtiledata) == 0;
 }

@@ -8,10 +8,12 @@
 // k counts words. A word is a float, or two bfloat16 neighbours along k (the first in the low
 // half), which is what one multiply instruction takes; an odd k ends in a zero.
 //
-// Where only bfloat16 products are fast, floats are split into three bfloat16 parts, which hold all
-// 24 bits of them. Two neighbours along k then take three words, one for each part: rows 3i to 3i+2
-// of a panel; of a row, 32 elements become 16 words of the first parts, 16 of the second, 16 of the
-// third.
+// Where only products of small integers are fast, floats are split. The largest value of a row (or
+// of a column of a panel) becomes 127*65536; every other one, by the same factor, an integer of 24
+// bits that is cut into three signed bytes, first*65536 + second*256 + third. 64 elements along k,
+// zeros past the last, become 48 words: 16 of first bytes, 16 of second, 16 of third ones, where
+// word i holds those of elements i, 16+i, 32+i and 48+i. After the last of them stands the unit,
+// what 65536 is worth.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +24,9 @@ typedef float Word __attribute__((may_alias));
 
 constexpr int kPanel = 32;  // columns of a panel
 constexpr int kPair = 16;   // columns of gate, then of up, in a panel that holds both
+
+/// Words along k of n split floats, with the unit and padding.
+constexpr long split_words(long n) { return (n + 63) / 64 * 48 + 16; }
 
 /// One step of ops::adam_atan2 on arrays of floats. An output may be its input.
 struct AdamStep {
@@ -109,28 +114,25 @@ struct Kernels {
 
   /// Rows of one pass over packed weights: their activations stay in the second-level cache.
   long pass_rows = 112;
-  /// gemm likes k to be a multiple of this, padded with zeros; rows that are split have to be.
+  /// gemm likes k to be a multiple of this, padded with zeros.
   long whole_words = 1;
   /// rows (32, k_words; row stride ld) = the panel (k, 32) turned round. Null where gemm is as fast
   /// with any k_stride; else a left side with k_stride > 1 should be turned once for all its
   /// panels.
   void (*turn)(const Word* panel, long k_words, Word* rows, long ld) = nullptr;
-  /// Parts of a float where gemm takes split ones, else 0.
-  int parts = 0;
-  /// n floats of each row, split and padded to whole words; `out` may be `rows`.
+  /// Where gemm takes split floats (else null): n floats of each row to split_words(n) words; `out`
+  /// may be `rows`. A row with an infinity or a NaN makes its products NaN.
   void (*split_rows)(const float* rows, long ld, long count, long n, Word* out,
                      long ld_out) = nullptr;
-  /// In place: 2*pairs rows of floats to the panel they make.
-  void (*split_panel)(Word* panel, long pairs) = nullptr;
+  /// The same for the columns of a panel of n floats along k; `out` may be `panel`.
+  void (*split_panel)(const Word* panel, long n, Word* out) = nullptr;
   /// Gives back what gemm holds of the processor; a thread calls it when its work ends. Or null.
   void (*release)() = nullptr;
 };
 
-/// Row stride of a turned panel of whole words: an odd number of cache lines, which spreads rows
-/// over the cache.
-constexpr long turned_stride(long k_words) {
-  return ((k_words + 47) / 48 * 48 + 15) / 32 * 32 + 16;
-}
+/// The row stride of at least n words that is an odd number of cache lines: it spreads rows over
+/// the cache.
+constexpr long odd_lines(long n) { return (n + 15) / 32 * 32 + 16; }
 
 /// The fastest table this processor runs, or the one TRM_ISA names (amx, avx512bf16, avx512, avx2,
 /// generic) if it runs that. Chosen once.

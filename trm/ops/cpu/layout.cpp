@@ -5,39 +5,53 @@
 namespace trm::ops::cpu {
 
 Rows left_side(const Type& t, const Rows& rows, long count, long n, Scratch& scratch) {
-  if (!t.k.parts) return rows;
-  Word* out = scratch.floats(count * t.room(n));
-  t.k.split_rows(rows.row(t, 0), rows.ld, count, n, out, t.room(n));
-  return {out, t.room(n)};
+  if (!t.k.split_rows) return rows;
+  Word* out = scratch.floats(count * t.words(n));
+  t.k.split_rows(rows.row(t, 0), rows.ld, count, n, out, t.words(n));
+  return {out, t.words(n)};
 }
 
 Rows left_side(const Type& t, void* rows, long ld, long count, long n) {
-  if (t.k.parts) {
+  if (t.k.split_rows) {
     t.k.split_rows(static_cast<const Word*>(rows), ld, count, n, static_cast<Word*>(rows), ld);
   }
   return {rows, ld};
 }
 
-void finish_panel(const Type& t, long n, Word* panel) {
-  if (!t.k.parts) return;
-  std::fill(panel + n * kPanel, panel + round_up(n, t.pair) * kPanel, 0.0f);
-  t.k.split_panel(panel, ceil_div(n, t.pair));
+const Word* right_side(const Type& t, const Word* panel, long n, Scratch& scratch) {
+  if (!t.k.split_panel) return panel;
+  Word* out = scratch.floats(t.words(n) * kPanel);
+  t.k.split_panel(panel, n, out);
+  return out;
 }
+
+void make_right_side(const Type& t, Word* panel, long n) {
+  if (t.k.split_panel) t.k.split_panel(panel, n, panel);
+}
+
+namespace {
+// Lets `pack` fill a panel of n elements along k that becomes the right side `panel`.
+template <typename F>
+void pack_right_side(const Type& t, long n, Word* panel, const F& pack) {
+  if (!t.k.split_panel) return pack(panel);
+  Scratch scratch;
+  Word* plain = scratch.floats(n * kPanel);
+  pack(plain);
+  t.k.split_panel(plain, n, panel);
+}
+}  // namespace
 
 void column_panel(const Type& t, const void* const* rows, long n, long first, int width,
                   Word* panel) {
-  t.k.pack_columns(rows, n, first, width, panel);
-  finish_panel(t, n, panel);
+  pack_right_side(t, n, panel, [&](Word* to) { t.k.pack_columns(rows, n, first, width, to); });
 }
 
 void block_panel(const Type& t, const float* block, long ld, long n, Word* panel) {
-  t.k.pack_block(block, ld, n, panel);
-  finish_panel(t, n, panel);
+  pack_right_side(t, n, panel, [&](Word* to) { t.k.pack_block(block, ld, n, to); });
 }
 
 void row_panel(const Type& t, const void* const* columns, long n, Word* panel) {
-  t.k.pack_rows(columns, ceil_div(n, t.per_word), panel);
-  finish_panel(t, n, panel);
+  pack_right_side(t, n, panel, [&](Word* to) { t.k.pack_rows(columns, t.plain_words(n), to); });
 }
 
 Rows narrow_rows(const Type& t, const float* weight, long rows, long n, Scratch& scratch) {
@@ -102,33 +116,42 @@ const void** row_pointers(const Type& t, const void* first, long ld, long count,
 }
 
 void panel_products(const Type& t, const Word* left, long left_panels, const Word* right,
-                    long right_panels, long k_words, float* c, bool accumulate) {
-  // Words along k of one pass: two panels of them fit in L1, or, for tiles, one.
-  const long depth = t.k.turn ? 256 / t.k.whole_words * t.k.whole_words : 128;
+                    long right_panels, long n, float* c, bool accumulate) {
+  // Elements along k of one pass: two panels of them fit in L1, or, for tiles, one. Split ones fit
+  // in L2, so that few passes add to c.
+  const long depth = t.k.split_rows ? round_up(ceil_div(n, ceil_div(n, 640)), 64)
+                                    : (t.k.turn ? 256 : 128) * t.per_word;
   constexpr long group = 8;  // right panels of one pass over left: their part of c stays in L2
-  const long ld = turned_stride(depth);
+  const long rows = t.plain_words(n), ld = odd_lines(t.room_words(depth));
+  auto part = [&](const Word* panels, long i, long k) {
+    return panels + (i * rows + k / t.per_word) * kPanel;
+  };
   Scratch scratch;
   Word* turned = nullptr;  // panel i's part from k on: at (k/depth*left_panels + i) * 32*ld
   if (t.k.turn) {
-    turned = scratch.floats(ceil_div(k_words, depth) * left_panels * kPanel * ld);
+    turned = scratch.floats(ceil_div(n, depth) * left_panels * kPanel * ld);
     parallel(left_panels, [&](long begin, long end) {
       for (long i = begin; i < end; ++i) {
-        for (long k = 0; k < k_words; k += depth) {
-          t.k.turn(left + (i * k_words + k) * kPanel, std::min(depth, k_words - k),
-                   turned + (k / depth * left_panels + i) * kPanel * ld, ld);
+        for (long k = 0; k < n; k += depth) {
+          const long here = std::min(depth, n - k);
+          Word* to = turned + (k / depth * left_panels + i) * kPanel * ld;
+          t.k.turn(part(left, i, k), t.plain_words(here), to, ld);
+          left_side(t, to, ld, kPanel, here);
         }
       }
     });
   }
   parallel(right_panels, [&](long begin, long end) {
     for (long first = begin; first < end; first += group) {
-      for (long k = 0; k < k_words; k += depth) {
+      for (long k = 0; k < n; k += depth) {
+        const long here = std::min(depth, n - k);
         for (long j = first; j < std::min(first + group, end); ++j) {
+          Scratch of_panel;
+          const Word* b = right_side(t, part(right, j, k), here, of_panel);
           for (long i = 0; i < left_panels; ++i) {
-            const Word* a = turned ? turned + (k / depth * left_panels + i) * kPanel * ld
-                                   : left + (i * k_words + k) * kPanel;
-            t.k.gemm(a, turned ? ld : 1, turned ? 1 : kPanel, kPanel,
-                     right + (j * k_words + k) * kPanel, std::min(depth, k_words - k),
+            const Word* a =
+                turned ? turned + (k / depth * left_panels + i) * kPanel * ld : part(left, i, k);
+            t.k.gemm(a, turned ? ld : 1, turned ? 1 : kPanel, kPanel, b, t.words(here),
                      c + (j * left_panels + i) * kPanel * kPanel, kPanel, kPanel,
                      accumulate || k > 0);
           }

@@ -16,28 +16,24 @@ struct Type {
   explicit Type(bool bfloat16) : Type(bfloat16, kernels(bfloat16)) {}
   /// By another table than the chosen one.
   Type(bool bfloat16, const Kernels& table)
-      : k(table),
-        size(bfloat16 ? 2 : 4),
-        per_word(bfloat16 ? 2 : 1),
-        pair(bfloat16 || table.parts ? 2 : 1),
-        pair_words(table.parts ? table.parts : 1) {}
+      : k(table), size(bfloat16 ? 2 : 4), per_word(bfloat16 ? 2 : 1) {}
 
   const Kernels& k;
-  int size;        // bytes of an element
-  int per_word;    // elements of a word, unless split
-  int pair;        // elements along k that share words
-  int pair_words;  // the words they share
+  int size;      // bytes of an element
+  int per_word;  // elements of a word that is not split
 
-  long words(long n) const { return ceil_div(n, pair) * pair_words; }
-  long elements(long words) const { return words / pair_words * pair; }
+  /// Words of n elements along k.
+  long plain_words(long n) const { return ceil_div(n, per_word); }
+  /// The same of a side of products.
+  long words(long n) const { return k.split_rows ? split_words(n) : plain_words(n); }
   /// words(n) up to a multiple of what gemm likes.
   long whole_words(long n) const { return round_up(words(n), k.whole_words); }
-  /// Elements' room for a row of n with whole words.
-  long room(long n) const { return whole_words(n) * per_word; }
-  /// The first word of run i of `runs`, which begins with a pair.
-  long run(long words, long i, long runs) const {
-    return words / pair_words * i / runs * pair_words;
+  /// Words' room for n elements that become a side of products where they are.
+  long room_words(long n) const {
+    return k.split_rows ? odd_lines(std::max(plain_words(n), words(n))) : whole_words(n);
   }
+  /// Elements' room for a row of those.
+  long room(long n) const { return room_words(n) * per_word; }
   const void* at(const void* p, long i) const { return static_cast<const char*>(p) + i * size; }
   void* at(void* p, long i) const { return static_cast<char*>(p) + i * size; }
 };
@@ -63,6 +59,10 @@ inline void multiply(const Type& t, const Rows& left, long rows, const Word* pan
 Rows left_side(const Type& t, const Rows& rows, long count, long n, Scratch& scratch);
 /// The same in place, in rows with room(n).
 Rows left_side(const Type& t, void* rows, long ld, long count, long n);
+/// A panel of n elements along k as the right side of products: itself, or a split copy.
+const Word* right_side(const Type& t, const Word* panel, long n, Scratch& scratch);
+/// The same in place, in a panel with room_words(n).
+void make_right_side(const Type& t, Word* panel, long n);
 
 /// The right side of products from n elements along k: panel[k] = rows[k] from column `first` on,
 /// or a float block's rows, or panel[.., j] = columns[j]. words(n) words.
@@ -70,8 +70,6 @@ void column_panel(const Type& t, const void* const* rows, long n, long first, in
                   Word* panel);
 void block_panel(const Type& t, const float* block, long ld, long n, Word* panel);
 void row_panel(const Type& t, const void* const* columns, long n, Word* panel);
-/// A panel with words(n) words that was filled by other means, as a right side.
-void finish_panel(const Type& t, long n, Word* panel);
 
 /// weight (rows, n) itself when T is float, else a copy in `scratch`, ld = room(n). In parallel.
 Rows narrow_rows(const Type& t, const float* weight, long rows, long n, Scratch& scratch);
@@ -89,10 +87,10 @@ Word* pack_columns(const Type& t, const void* const* rows, long k, long columns,
 const void** row_pointers(const Type& t, const void* first, long ld, long count, long whole,
                           Scratch& scratch);
 
-/// c[j] (left panels*32, 32) = or += left^T · right[j] for each panel j of right, where k = words
-/// of both: the gradient of a weight, as panels. In parallel.
+/// c[j] (left panels*32, 32) = or += left^T · right[j] for each panel j of right, which have n
+/// elements along k and are not split: the gradient of a weight, as panels. In parallel.
 void panel_products(const Type& t, const Word* left, long left_panels, const Word* right,
-                    long right_panels, long k_words, float* c, bool accumulate);
+                    long right_panels, long n, float* c, bool accumulate);
 
 /// The result of panel_products, or a part of it, as a row-major (rows, columns) matrix.
 void unpack_panels(const float* c, long left_panels, long rows, long columns, float* out);

@@ -56,7 +56,7 @@ void TokenMixing::forward_panel(const void* h, long panel, void* y, float* inv) 
   long first = panel * kPanel, k = token_words(), k_inner = t_.words(inner_);
   int width = static_cast<int>(std::min<long>(kPanel, hidden_ - first));
   Word* in = scratch.floats(k * kPanel);
-  Word* act = scratch.floats(k_inner * kPanel);
+  Word* act = scratch.floats(t_.room_words(inner_) * kPanel);
   float* gate = scratch.floats((kRows + 1) * kPanel);
   float* up = scratch.floats((kRows + 1) * kPanel);
   float* s = scratch.floats(tokens_ * kPanel);
@@ -69,12 +69,11 @@ void TokenMixing::forward_panel(const void* h, long panel, void* y, float* inv) 
     int n = std::min(kRows, inner_ - i);
     multiply(t_, gate_up_.from(t_, i), n, in, k, gate, kPanel, width);
     multiply(t_, gate_up_.from(t_, inner_ + i), n, in, k, up, kPanel, width);
-    int whole = static_cast<int>(round_up(n, t_.pair));
+    int whole = static_cast<int>(round_up(n, t_.per_word));
     if (whole > n) zero_row(gate, n), zero_row(up, n);
-    Word* act_rows = act + t_.words(i) * kPanel;
-    t_.k.gate_rows(gate, up, whole, act_rows);
-    finish_panel(t_, whole, act_rows);
+    t_.k.gate_rows(gate, up, whole, act + t_.plain_words(i) * kPanel);
   }
+  make_right_side(t_, act, inner_);
   multiply(t_, down_, tokens_, act, k_inner, s, kPanel, width);
   t_.k.add_residual(s, t_.at(h, first), hidden_, tokens_, width, s, kPanel);
   t_.k.norm_columns(s, tokens_, width, eps_, t_.at(y, first), hidden_, inv + first);
@@ -85,8 +84,10 @@ struct TokenMixing::Sample {
   const void *h, *y, *dy;
   const float* inv;
   void* dh;
-  void *dgates, *act;          // left sides (2*even inner | even inner, hidden)
-  Word *h_panels, *ds_panels;  // panels of tokens, k = padded hidden
+  // To be sides of products: rows (2*even inner | even inner, hidden), panels of tokens, k = padded
+  // hidden.
+  void *dgates, *act;
+  Word *h_panels, *ds_panels;
 };
 
 void TokenMixing::backward(const void* h, const void* y, const float* inv, const void* dy,
@@ -98,8 +99,8 @@ void TokenMixing::backward(const void* h, const void* y, const float* inv, const
   for (auto& s : samples) {
     s.dgates = scratch.bytes(2 * even_inner() * hidden_room() * t_.size);
     s.act = scratch.bytes(even_inner() * hidden_room() * t_.size);
-    s.h_panels = scratch.floats(token_panels() * t_.words(padded_hidden()) * kPanel);
-    s.ds_panels = scratch.floats(token_panels() * t_.words(padded_hidden()) * kPanel);
+    s.h_panels = scratch.floats(token_panels() * hidden_words() * kPanel);
+    s.ds_panels = scratch.floats(token_panels() * hidden_words() * kPanel);
   }
   float* ddown = sums + 2 * inner_ * token_panels() * kPanel;  // (inner, tokens)
   for (long b = 0; b < batch; b += count) {
@@ -130,11 +131,11 @@ void TokenMixing::unpack(const float* sums, float* dgate_up, float* ddown) const
 void TokenMixing::backward_panel(const Sample& sample, long panel) const {
   Scratch scratch;
   long first = panel * kPanel, k = token_words(), ld = hidden_room();
-  long k_both = t_.words(2 * even_inner());
+  long both = 2 * even_inner();
   int width = static_cast<int>(std::min<long>(kPanel, hidden_ - first));
   Word* in = scratch.floats(k * kPanel);
   Word* ds_panel = scratch.floats(k * kPanel);
-  Word* dgates = scratch.floats(k_both * kPanel);
+  Word* dgates = scratch.floats(t_.room_words(both) * kPanel);
   float* dact = scratch.floats((kRows + 1) * kPanel);
   float* gate = scratch.floats((kRows + 1) * kPanel);
   float* up = scratch.floats((kRows + 1) * kPanel);
@@ -151,25 +152,24 @@ void TokenMixing::backward_panel(const Sample& sample, long panel) const {
   zero_rest(ds_panel), zero_rest(in);
 
   for (int i = 0; i < inner_; i += kRows) {
-    int n = std::min(kRows, inner_ - i), whole = static_cast<int>(round_up(n, t_.pair));
+    int n = std::min(kRows, inner_ - i), whole = static_cast<int>(round_up(n, t_.per_word));
     multiply(t_, down_back_.from(t_, i), n, ds_panel, k, dact, kPanel, kPanel);
     multiply(t_, gate_up_.from(t_, i), n, in, k, gate, kPanel, kPanel);
     multiply(t_, gate_up_.from(t_, inner_ + i), n, in, k, up, kPanel, kPanel);
     if (whole > n) zero_row(dact, n), zero_row(gate, n), zero_row(up, n);
-    Word* dgate_panel = dgates + t_.words(i) * kPanel;
-    Word* dup_panel = dgate_panel + k_both / 2 * kPanel;
-    void* dgate = t_.at(sample.dgates, i * ld + t_.room(first));
-    void* dup = t_.at(sample.dgates, (even_inner() + i) * ld + t_.room(first));
-    void* act = t_.at(sample.act, i * ld + t_.room(first));
+    Word* dgate_panel = dgates + t_.plain_words(i) * kPanel;
+    Word* dup_panel = dgate_panel + t_.plain_words(even_inner()) * kPanel;
+    void* dgate = t_.at(sample.dgates, i * ld + first);
+    void* dup = t_.at(sample.dgates, (even_inner() + i) * ld + first);
+    void* act = t_.at(sample.act, i * ld + first);
     t_.k.gate_rows_backward(dact, gate, up, whole, dgate_panel, dup_panel, dgate, dup, act, ld);
-    for (auto* panel : {dgate_panel, dup_panel}) finish_panel(t_, whole, panel);
-    for (auto* left : {dgate, dup, act}) left_side(t_, left, ld, whole, kPanel);
   }
-  multiply(t_, gate_up_back_, tokens_, dgates, k_both, c, kPanel, width);
+  make_right_side(t_, dgates, both);
+  multiply(t_, gate_up_back_, tokens_, dgates, t_.words(both), c, kPanel, width);
   t_.k.add_blocks(c, kPanel, ds, kPanel, tokens_, width, t_.at(sample.dh, first), hidden_);
 
   // h^T and ds^T as panels of tokens, this panel's part of k.
-  long k_here = t_.words(kPanel), k_first = panel * k_here, k_all = t_.words(padded_hidden());
+  long k_here = t_.plain_words(kPanel), k_first = panel * k_here;
   t_.k.narrow(ds, narrow, static_cast<long>(tokens_) * kPanel);
   for (long j = 0; j < token_panels(); ++j) {
     const void *from_h[kPanel] = {}, *from_ds[kPanel] = {};
@@ -177,9 +177,9 @@ void TokenMixing::backward_panel(const Sample& sample, long panel) const {
       from_h[l] = t_.at(sample.h, (j * kPanel + l) * hidden_ + first);
       from_ds[l] = t_.at(narrow, (j * kPanel + l) * kPanel);
     }
-    long at = (j * k_all + k_first) * kPanel, whole = t_.words(width);
-    row_panel(t_, from_h, width, sample.h_panels + at);
-    row_panel(t_, from_ds, kPanel, sample.ds_panels + at);
+    long at = (j * hidden_words() + k_first) * kPanel, whole = t_.plain_words(width);
+    t_.k.pack_rows(from_h, whole, sample.h_panels + at);
+    t_.k.pack_rows(from_ds, k_here, sample.ds_panels + at);
     std::fill(sample.h_panels + at + whole * kPanel, sample.h_panels + at + k_here * kPanel, 0.0f);
   }
 }
@@ -189,20 +189,28 @@ void TokenMixing::weight_gradients(const Sample* samples, long count, float* dga
                                    bool accumulate) const {
   long k = t_.words(padded_hidden()), ld = token_panels() * kPanel;
   long each = ceil_div(inner_, kUnit);
+  parallel(t_.k.split_panel ? 2 * count * token_panels() : 0, [&](long begin, long end) {
+    for (long i = begin; i < end; ++i) {
+      const auto& s = samples[i / token_panels() / 2];
+      Word* panels = i / token_panels() % 2 ? s.ds_panels : s.h_panels;
+      make_right_side(t_, panels + i % token_panels() * hidden_words() * kPanel, padded_hidden());
+    }
+  });
   parallel(3 * each, [&](long begin, long end) {
     for (long u = begin; u < end; ++u) {
       long part = u / each;  // gates, ups, act
       long first = inner_ * (u % each) / each, last = inner_ * (u % each + 1) / each;
       float* c = part == 2 ? ddown + first * ld : dgate_up + (part * inner_ + first) * ld;
       for (long s = 0; s < count; ++s) {
-        const void* rows = part == 2 ? samples[s].act : samples[s].dgates;
+        void* rows = part == 2 ? samples[s].act : samples[s].dgates;
         long row = (part == 1 ? even_inner() : 0) + first;
-        Rows left = Rows{rows, hidden_room()}.from(t_, row);
+        Rows left = left_side(t_, t_.at(rows, row * hidden_room()), hidden_room(), last - first,
+                              padded_hidden());
         const Word* right = part == 2 ? samples[s].ds_panels : samples[s].h_panels;
         for (long j = 0; j < token_panels(); ++j) {
           int columns = static_cast<int>(std::min<long>(kPanel, tokens_ - j * kPanel));
-          multiply(t_, left, last - first, right + j * k * kPanel, k, c + j * kPanel, ld, columns,
-                   accumulate || s > 0);
+          multiply(t_, left, last - first, right + j * hidden_words() * kPanel, k, c + j * kPanel,
+                   ld, columns, accumulate || s > 0);
         }
       }
     }

@@ -44,9 +44,10 @@ class TokenMixing {
   void zero_rest(Word* panel) const {
     std::fill(panel + t_.words(tokens_) * kPanel, panel + token_words() * kPanel, 0.0f);
   }
-  long even_inner() const { return round_up(inner_, t_.pair); }
+  long even_inner() const { return round_up(inner_, t_.per_word); }
   long padded_hidden() const { return panels() * kPanel; }
   long hidden_room() const { return t_.room(padded_hidden()); }
+  long hidden_words() const { return t_.room_words(padded_hidden()); }
   long token_panels() const { return ceil_div(tokens_, kPanel); }
 
   Type t_;
