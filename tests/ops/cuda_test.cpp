@@ -41,8 +41,9 @@ class CudaOps : public testing::Test {
   }
   void TearDown() override { mx::set_default_device(before_); }
 
-  // inputs[0] is bfloat16, the others are float32 weights.
-  void compare(const char* what, const Op& op, const Op& reference, const Arrays& inputs) {
+  // inputs[0] is bfloat16, the others are float32 weights. cuDNN's sums are not the same twice.
+  void compare(const char* what, const Op& op, const Op& reference, const Arrays& inputs,
+               bool repeatable = true) {
     SCOPED_TRACE(what);
     auto dy = normal(inputs[0].shape(), 1, 99, mx::bfloat16);
     // Memory that the op will get again holds NaN, so that what it leaves unwritten shows.
@@ -67,8 +68,7 @@ class CudaOps : public testing::Test {
     }
     auto forward = op(inputs);  // without a gradient nothing is kept: another kernel
     EXPECT_EQ(difference(forward, got[0]), 0.0f);
-    auto again = op(inputs);  // evaluated before its gradient is asked for
-    auto [values, gradients] = mx::vjp(
+    auto [values, gradients] = mx::vjp(  // evaluated before its gradient is asked for
         [&](const Arrays& in) {
           auto y = op(in);
           mx::eval(y);
@@ -105,10 +105,11 @@ class CudaOps : public testing::Test {
       mx::eval(traced.second);
       return traced.second;
     };
-    auto kept = gradient(true), again_kept = gradient(true), dropped = gradient(false);
-    for (size_t i = 0; i < kept.size(); ++i) {  // cuDNN adds up in any order
-      float noise = difference(again_kept[i], kept[i]);
-      EXPECT_LE(difference(dropped[i], kept[i]), 2 * noise + 1e-5f) << i;
+    auto kept = gradient(true), again = gradient(true), dropped = gradient(false);
+    for (size_t i = 0; i < kept.size(); ++i) {
+      float most = repeatable ? 0.0f : 1e-2f;
+      EXPECT_LE(difference(again[i], kept[i]), most) << i << ", not the same twice";
+      EXPECT_LE(difference(dropped[i], kept[i]), most) << i;
     }
   }
 
@@ -177,7 +178,7 @@ TEST_F(CudaOps, Attention) {
         [&](const Arrays& in) {
           return ops::reference::attention(in[0], in[1], in[2], c.heads, rotary, 1e-5f);
         },
-        inputs);
+        inputs, dim == 64);
   }
 }
 
