@@ -214,7 +214,7 @@ TEST(KernelsTest, SplitFloatsOfAnySize) {
     auto got = product(*table, a, panel), want = product(kernels_generic[false], a, panel);
     for (int n = 0; n < 2 * kPanel; ++n) {
       EXPECT_NEAR(got[n], want[n],
-                  1e-5 * std::abs(want[n]) + (n < kPanel ? 1e14 : 1e-18) * (n % kPanel == 3 ? 1e-20
+                  1e-5 * std::abs(want[n]) + (n < kPanel ? 1e15 : 1e-17) * (n % kPanel == 3 ? 1e-20
                                                                             : n % kPanel == 4 ? 1e15
                                                                                               : 1))
           << n;
