@@ -146,7 +146,7 @@ inline V exp_(V x) {
     p = p * r + 0.5f;
     p = p * (r * r) + r + 1.0f;
   }
-  return (V)((I)p + ((I)shifted << 23));
+  return (V)((U)p + ((U)shifted << 23));
 }
 
 template <bool BF>
