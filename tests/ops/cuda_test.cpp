@@ -1,7 +1,9 @@
 // The CUDA twins against the composition in float32, forward and gradient, on an NVIDIA GPU.
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -105,11 +107,19 @@ class CudaOps : public testing::Test {
       mx::eval(traced.second);
       return traced.second;
     };
-    auto kept = gradient(true), again = gradient(true), dropped = gradient(false);
+    auto kept = gradient(true), dropped = gradient(false);
+    std::vector<float> noise(kept.size());
+    for (int run = 0; run < 4; ++run) {
+      auto again = gradient(true);
+      for (size_t i = 0; i < kept.size(); ++i) {
+        noise[i] = std::max(noise[i], difference(again[i], kept[i]));
+      }
+    }
     for (size_t i = 0; i < kept.size(); ++i) {
-      float most = repeatable ? 1e-5f : 1e-2f;
-      EXPECT_LE(difference(again[i], kept[i]), most) << i << ", not the same twice";
-      EXPECT_LE(difference(dropped[i], kept[i]), most) << i;
+      if (repeatable) {
+        EXPECT_LE(noise[i], 1e-5f) << i << ", not the same twice";
+      }
+      EXPECT_LE(difference(dropped[i], kept[i]), 2 * noise[i] + 1e-5f) << i;
     }
   }
 
