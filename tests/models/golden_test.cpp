@@ -49,11 +49,12 @@ class ModelGolden : public testing::TestWithParam<const char*> {
     return golden::make_golden_model(g_.json, weights);
   }
 
-  // How far each array moves under jitter.
+  // How far each array moves under jitter. Of trm_hier6's latents one draw moves 40 times what
+  // another does, so two are no yardstick.
   template <class Run>
   std::map<std::string, double> sensitivity(const Results& results, Run&& run) const {
     std::map<std::string, double> moved;
-    for (uint64_t seed : {100, 200}) {
+    for (uint64_t seed = 100; seed <= 800; seed += 100) {
       for (auto& [key, array] : run(model(jittered(weights_, seed)))) {
         moved[key] = std::max(moved[key], largest_difference(array, results.at(key)));
       }
