@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <random>
 #include <stdexcept>
 
 #include <fcntl.h>
@@ -19,9 +20,20 @@ namespace {
 [[noreturn]] void fail(const std::string& what, const std::filesystem::path& path) {
   throw std::runtime_error(fmt::format("[write] {} {}: {}", what, path.string(), strerror(errno)));
 }
+
+std::filesystem::path folder_of(const std::filesystem::path& file) {
+  return file.has_parent_path() ? file.parent_path() : ".";
+}
+
+std::string entry_of(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
 }  // namespace
 
 AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
+#ifdef O_TMPFILE
+  fd_ = open(folder_of(path_).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+  if (fd_ >= 0 && access(entry_of(fd_).c_str(), F_OK) == 0) return;
+  if (fd_ >= 0) close(fd_);
+#endif
   std::string name = path_.string() + ".tmp-XXXXXX";
   fd_ = mkostemp(name.data(), O_CLOEXEC);
   if (fd_ < 0) fail("cannot create a file beside", path_);
@@ -93,6 +105,16 @@ void AtomicFile::start_flush(size_t offset, size_t bytes) {
 
 void AtomicFile::commit(bool flush) {
   if (flush && fsync(fd_) != 0) fail("cannot flush", path_);
+  if (temporary_.empty()) {  // linkat() does not replace a file, rename() does
+    std::string name;
+    int failed = -1;
+    do {
+      name = fmt::format("{}.tmp-{:08x}", path_.string(), std::random_device{}());
+      failed = linkat(AT_FDCWD, entry_of(fd_).c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW);
+    } while (failed && errno == EEXIST);
+    if (failed) fail("cannot name", path_);
+    temporary_ = name;
+  }
   int fd = fd_;
   fd_ = -1;
   if (close(fd) != 0) fail("cannot close", path_);
@@ -100,8 +122,7 @@ void AtomicFile::commit(bool flush) {
   temporary_.clear();
   if (!flush) return;
   // The rename itself lasts only once the folder is on the disk too.
-  auto folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
-  int dir = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int dir = open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (dir >= 0) {
     fsync(dir);
     close(dir);

@@ -8,8 +8,9 @@ namespace trm {
 
 /// A file that appears under its name only when it is whole: bytes go to a temporary file in the
 /// same folder; commit() flushes it to the disk and renames it. Without commit() the temporary file
-/// is removed and an existing file of that name is untouched. Throws std::runtime_error with the
-/// path and the system's reason.
+/// is removed and an existing file of that name is untouched. On Linux the temporary file has no
+/// name until commit(), where the file system can do that: nothing stays behind however the process
+/// ends. Throws std::runtime_error with the path and the system's reason.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);
@@ -37,7 +38,7 @@ class AtomicFile {
   void commit(bool flush = true);
 
  private:
-  std::filesystem::path path_, temporary_;
+  std::filesystem::path path_, temporary_;  // temporary_: empty while it has no name
   int fd_ = -1;
   size_t position_ = 0;
 };

@@ -1,0 +1,56 @@
+#include "trm/io/atomic_file.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/checkpoint/helpers.h"
+
+namespace trm {
+namespace {
+
+namespace fs = std::filesystem;
+
+size_t entries(const TempDir& dir) {
+  auto all = fs::directory_iterator(dir / "");
+  return static_cast<size_t>(std::distance(begin(all), end(all)));
+}
+
+TEST(AtomicFile, ReplacesAFileAtCommitOnly) {
+  TempDir dir;
+  write_file(dir / "a", "old");
+  {
+    AtomicFile file(dir / "a");
+    file.write("half");
+  }
+  EXPECT_EQ(read_file(dir / "a"), "old");
+  for (bool flush : {true, false}) {
+    AtomicFile file(dir / "a");
+    file.write(flush ? "new" : "newer");
+    EXPECT_EQ(read_file(dir / "a"), flush ? "old" : "new");
+    file.commit(flush);
+  }
+  EXPECT_EQ(read_file(dir / "a"), "newer");
+  EXPECT_EQ(entries(dir), 1u);
+  struct stat status = {};
+  stat((dir / "a").c_str(), &status);
+  mode_t mask = umask(0);
+  umask(mask);
+  EXPECT_EQ(status.st_mode & 0777, 0666 & ~mask);
+}
+
+#ifdef O_TMPFILE
+TEST(AtomicFile, HasNoNameWhileItIsWritten) {
+  TempDir dir;
+  int fd = open((dir / "").c_str(), O_TMPFILE | O_RDWR, 0600);
+  if (fd < 0) GTEST_SKIP() << "this file system has no files without a name";
+  close(fd);
+  AtomicFile file(dir / "a");
+  file.write("half");
+  EXPECT_EQ(entries(dir), 0u);
+}
+#endif
+
+}  // namespace
+}  // namespace trm
