@@ -5,10 +5,10 @@
 #include <string>
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "cli/checks.h"
 #include "cli/commands.h"
+#include "cli/dataset_progress.h"
 #include "trm/data/arc_dataset.h"
 #include "trm/data/hub.h"
 #include "trm/data/maze_dataset.h"
@@ -18,17 +18,6 @@
 namespace trm::cli {
 
 namespace {
-
-/// A line on the terminal that overwrites itself; nothing where stderr is no terminal.
-Progress progress_line() {
-  if (!isatty(STDERR_FILENO)) return {};
-  return [last = -1](std::string_view what, int64_t done, int64_t total) mutable {
-    int percent = total > 0 ? static_cast<int>(100 * done / total) : 100;
-    if (percent == last) return;
-    last = percent;
-    fmt::print(stderr, "\r{} {:3}%{}", what, percent, percent == 100 ? "\n" : "");
-  };
-}
 
 /// The file `name` of --input-dir, or of the data set on the hub.
 std::filesystem::path source_file(const std::string& input_dir, const std::string& source_repo,
@@ -46,7 +35,7 @@ struct SudokuCommand {
   double min_rating = 0;
 
   void run() const {
-    auto progress = progress_line();
+    auto progress = dataset_progress();
     SudokuDatasetOptions options{subsample_size, num_aug, seed, layout == "reference"};
     std::vector<SudokuPair> train, test;
     if (generate) {
@@ -119,7 +108,7 @@ struct MazeCommand {
   int side = 30, min_length = 109;
 
   void run() const {
-    auto progress = progress_line();
+    auto progress = dataset_progress();
     std::vector<MazePair> train, test;
     if (generate) {
       auto made =
@@ -177,7 +166,7 @@ struct ArcCommand {
   std::string output_dir;
 
   void run() const {
-    auto report = write_arc_dataset(output_dir, options, progress_line());
+    auto report = write_arc_dataset(output_dir, options, dataset_progress());
     for (auto& subset : report.without_solutions) {
       fmt::print("{}: no solutions file, its missing test outputs are one black cell\n",
                  printable(subset));

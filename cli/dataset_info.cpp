@@ -14,6 +14,7 @@
 #include "cli/checks.h"
 #include "cli/commands.h"
 #include "cli/csv_info.h"
+#include "cli/dataset_progress.h"
 #include "trm/data/picture.h"
 #include "trm/io/text.h"
 
@@ -88,7 +89,7 @@ void print_split(const std::string& name, const SplitInfo& s) {
 }
 
 void print_folder(const InfoCommand& o) {
-  auto info = dataset_info(o.path);
+  auto info = dataset_info(o.path, dataset_progress());
   if (o.json) return fmt::print("{}\n", to_json(o.path, info).dump(2));
   fmt::print("{}: {}, {:.2f} MB\n", printable(o.path), name_of(info.kind),
              static_cast<double>(info.bytes) / (1 << 20));

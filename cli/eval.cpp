@@ -1,17 +1,16 @@
 // trm eval: checkpoints, or their saved answers, on a data set or a CSV file.
-#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <map>
 #include <memory>
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "cli/checks.h"
 #include "cli/commands.h"
 #include "cli/eval_result.h"
 #include "cli/process_watch.h"
+#include "cli/progress.h"
 #include "cli/run_options.h"
 #include "trm/checkpoint/checkpoint.h"
 #include "trm/eval/attempts.h"
@@ -90,6 +89,21 @@ class EvalCommand {
     check_usage(checkpoints);
     if (o_.threads > 0) ops::set_threads(o_.threads);
     ProcessWatch watch(ranks_, "");
+    watch.during([&] { evaluate_all(checkpoints); });
+    watch.finish();
+    if (!ranks_.first()) return;
+    if (stopped_) {
+      fail("[eval] stopped by a signal: only what is shown was measured, no file is written");
+    }
+    if (!o_.json.empty()) {
+      auto out = results_.size() == 1 ? results_[0] : nlohmann::json{{"results", results_}};
+      if (!pooled_json_.is_null()) out["arc_pooled"] = pooled_json_;
+      write_file_atomically(o_.json, out.dump(2) + "\n");
+    }
+  }
+
+ private:
+  void evaluate_all(const std::vector<std::string>& checkpoints) {
     if (!o_.data.empty()) data_ = open_dataset(o_.data, o_.split, o_.limit, ranks_);
     if (!o_.csv.empty()) data_ = open_csv(o_.csv, o_.limit, ranks_);
     const auto& files = o_.preds.empty() ? checkpoints : o_.preds;
@@ -105,19 +119,12 @@ class EvalCommand {
           "[eval] --submission needs an ARC data set's test split, with test_puzzles.json");
     }
     auto tags = tags_of(files);
-    for (size_t i = 0; i < files.size(); ++i) {
+    for (size_t i = 0; i < files.size() && !stopped_; ++i) {
       o_.preds.empty() ? evaluate_checkpoint(files[i], tags[i]) : evaluate_saved(files[i], tags[i]);
     }
-    if (pooled_) finish_pooled(files.size());
-    watch.finish();
-    if (ranks_.first() && !o_.json.empty()) {
-      auto out = results_.size() == 1 ? results_[0] : nlohmann::json{{"results", results_}};
-      if (!pooled_json_.is_null()) out["arc_pooled"] = pooled_json_;
-      write_file_atomically(o_.json, out.dump(2) + "\n");
-    }
+    if (pooled_ && !stopped_) finish_pooled(files.size());
   }
 
- private:
   void check_usage(const std::vector<std::string>& checkpoints) const {
     auto refuse = [](bool wrong, const char* why) {
       if (wrong) throw CLI::ValidationError(why);
@@ -135,19 +142,6 @@ class EvalCommand {
            "--select, --samples, --views and --noise exclude --halt and --preds");
     refuse(ranks_.size() > 1 && !(o_.save_preds.empty() && o_.preds.empty()),
            "--preds and --save-preds work in one process only");
-  }
-
-  std::function<bool(int64_t)> progress(const std::string& name, int64_t rows) const {
-    if (!ranks_.first() || !isatty(STDERR_FILENO)) return {};
-    return [this, name, rows, start = std::chrono::steady_clock::now()](int64_t done) {
-      std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-      done = std::min(rows, done * ranks_.size());
-      double rate = static_cast<double>(done) / elapsed.count();
-      fmt::print(stderr, "\r{}: {} of {} puzzles, {:.1f}/s, {:.0f} s left\033[K", printable(name),
-                 done, rows, rate, static_cast<double>(rows - done) / rate);
-      if (done >= rows) fmt::print(stderr, "\r\033[K");
-      return true;
-    };
   }
 
   static std::string describe(const AttemptOptions& a) {
@@ -189,24 +183,36 @@ class EvalCommand {
     auto measure_with = [&](Halt halt, const std::vector<ArcVoting*>& votes) {
       auto chosen = options();
       chosen.halt = halt;
-      chosen.on_batch = progress(file, data_.rows);
+      ProgressLine line(stderr);
+      auto counted = [&](int64_t rows) {  // the other processes are about as far
+        rows = std::min(rows * ranks_.size(), data_.rows);
+        if (ranks_.first()) line.count(printable(file), rows, data_.rows);
+      };
+      counted(0);
+      chosen.on_batch = [&](int64_t rows) {
+        counted(rows);
+        return !stop_asked_;
+      };
       auto result = measure(data_, chosen, votes, [&](const EvaluateOptions& all) {
         auto next = data_.open(o_.batch_size);
         return several_attempts() ? evaluate(loaded.model, next, o_.attempts, all)
                                   : evaluate(loaded.model, next, all);
       });
+      line.clear();
       result.has_losses = !several_attempts();
       if (several_attempts()) result.attempts = describe(o_.attempts);
       result.checkpoint = file;
       result.dtype = loaded.model.config.forward_dtype;
-      return summed(ranks_, std::move(result));
+      result = summed(ranks_, std::move(result));
+      stopped_ = result.evaluation.rows < data_.rows;
+      return result;
     };
     auto result = measure_with(o_.halt, begin_votes());
-    if (!o_.save_preds.empty()) {
+    if (!o_.save_preds.empty() && !stopped_) {
       save_preds(tagged(o_.save_preds, tag), result.evaluation, o_.save_steps == "last");
     }
     finish(std::move(result), tag);
-    if (o_.compare) compare(measure_with(Halt::none, {}));
+    if (o_.compare && !stopped_) compare(measure_with(Halt::none, {}));
   }
 
   /// The same without halting, beside the result before.
@@ -256,7 +262,7 @@ class EvalCommand {
     if (!ranks_.first()) return;
     print(data ? *data : data_, result);
     results_.push_back(to_json(data ? *data : data_, result));
-    if (!o_.submission.empty()) {
+    if (!o_.submission.empty() && !stopped_) {
       write_file_atomically(tagged(o_.submission, tag), result.arc->submission);
     }
   }
@@ -272,6 +278,8 @@ class EvalCommand {
 
   const Options& o_;
   Ranks ranks_;
+  const std::atomic<bool>& stop_asked_ = stop_on_signal();
+  bool stopped_ = false;  // not all puzzles were measured
   EvalData data_;
   std::vector<std::string> overrides_;
   std::optional<ArcVoting> alone_, pooled_;

@@ -1,9 +1,6 @@
 // trm pretrain: training, with the reference's configuration and command lines.
-#include <atomic>
-#include <csignal>
 #include <cstdio>
 #include <memory>
-#include <thread>
 
 #include <fmt/format.h>
 
@@ -15,14 +12,6 @@
 namespace trm::cli {
 
 namespace {
-
-std::atomic<bool> stop_asked{false};
-
-/// The first signal ends the run in good order; a second one ends the program at once.
-void on_signal(int signal) {
-  stop_asked.store(true);
-  std::signal(signal, SIG_DFL);
-}
 
 struct PretrainCommand {
   std::optional<std::string> config_file;
@@ -63,20 +52,10 @@ struct PretrainCommand {
       return;
     }
     auto ranks = Ranks::join();
-    std::signal(SIGINT, on_signal);
-    std::signal(SIGTERM, on_signal);
+    auto& stop_asked = stop_on_signal();
     ProcessWatch watch(ranks, ". Go on from the last checkpoint with resume=");
     TrainProgress progress(todo.config, quiet || !ranks.first());
-    RunResult result;
-    try {
-      result = pretrain(todo, ranks, progress, stop_asked);
-    } catch (const std::exception& e) {
-      progress.clear();
-      // MLX may notice a lost process first, and cannot name it: the watch ends this one meanwhile.
-      bool of_mlx = std::string_view(e.what()).starts_with("[ring]");
-      if (of_mlx) std::this_thread::sleep_for(std::chrono::seconds(10));
-      throw;
-    }
+    auto result = watch.during([&] { return pretrain(todo, ranks, progress, stop_asked); });
     watch.finish();
     if (quiet || !ranks.first()) return;
     std::string why = result.ended == Ended::asked         ? "Stopped by a signal"

@@ -4,42 +4,27 @@
 #include <cstdio>
 
 #include <fmt/format.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 namespace trm::cli {
 
 namespace {
 
-constexpr double kForget = 0.05;          // weight of the newest step in the averages shown
-constexpr double kPlainSeconds = 5;       // between plain lines
-constexpr double kTerminalSeconds = 0.1;  // between redraws
-
-std::string thousands(int64_t n) {
-  return n < 1000 ? fmt::format("{}", n) : fmt::format("{},{:03}", thousands(n / 1000), n % 1000);
-}
+constexpr double kForget = 0.05;  // weight of the newest step in the averages shown
 
 std::string bytes(int64_t n) {
   double mb = static_cast<double>(n) / (1 << 20);
   return mb < 1000 ? fmt::format("{:.1f} MB", mb) : fmt::format("{:.1f} GB", mb / 1024);
 }
 
-std::string duration(double seconds) {
-  auto s = static_cast<int64_t>(seconds);
-  return s < 3600 ? fmt::format("{}:{:02}", s / 60, s % 60)
-                  : fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
-}
-
 }  // namespace
 
 TrainProgress::TrainProgress(const PretrainConfig& config, bool quiet)
-    : config_(config), quiet_(quiet), terminal_(isatty(STDOUT_FILENO)) {}
+    : config_(config), quiet_(quiet) {}
 
 void TrainProgress::starting(const RunFacts& f) {
   facts_ = f;
   step_ = f.first_step;
   last_step_ = Clock::now();
-  last_shown_ = last_step_ - std::chrono::hours(1);
   if (quiet_) return;
   fmt::print("Run:     {}\n", f.folder.string());
   fmt::print("Data:    {} training examples in {} groups, {} for evaluation; {} cells, {} tokens\n",
@@ -77,13 +62,7 @@ void TrainProgress::stepped(const MetricsLine& line) {
   halted_ = (first ? 0 : (1 - kForget) * halted_) + rows;
   exact_ = (first ? 0 : (1 - kForget) * exact_) + rows * exact;
   step_ = line.step;
-  double waited = std::chrono::duration<double>(now - last_shown_).count();
-  if (quiet_ || (waited < (terminal_ ? kTerminalSeconds : kPlainSeconds) && !first &&
-                 step_ != facts_.total_steps)) {
-    return;
-  }
-  last_shown_ = now;
-  show(step_text());
+  show(step_text(), first || step_ == facts_.total_steps);
 }
 
 std::string TrainProgress::step_text() const {
@@ -94,27 +73,14 @@ std::string TrainProgress::step_text() const {
                      duration(left));
 }
 
-void TrainProgress::show(const std::string& text) {
-  if (!terminal_) {
-    fmt::print("{}\n", text);
-  } else {
-    winsize size = {};
-    int columns = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
-    int width = std::clamp(columns - static_cast<int>(text.size()) - 9, 0, 40);
-    double share = facts_.total_steps
-                       ? static_cast<double>(step_) / static_cast<double>(facts_.total_steps)
-                       : 0;
-    int full = static_cast<int>(share * width);
-    std::string bar;
-    for (int i = 0; i < width; ++i) bar += i < full ? "█" : "░";
-    fmt::print("\r\x1b[K{:3.0f}% {} {}", 100 * share, bar,
-               text.substr(0, static_cast<size_t>(std::max(columns - width - 7, 0))));
-  }
-  std::fflush(stdout);
+void TrainProgress::show(const std::string& text, bool now) {
+  if (quiet_) return;
+  double total = static_cast<double>(std::max<int64_t>(facts_.total_steps, 1));
+  line_.show(static_cast<double>(step_) / total, text, now);
 }
 
 void TrainProgress::evaluating(int64_t done, int64_t rows) {
-  if (!quiet_ && terminal_) show(fmt::format("evaluating {}/{}", done, rows));
+  show(fmt::format("evaluating {}/{}", done, rows), false);
 }
 
 void TrainProgress::evaluated(const MetricsLine& line) {
@@ -141,9 +107,6 @@ void TrainProgress::notice(const std::string& text) {
   fmt::print(stderr, "trm: note: {}\n", text);
 }
 
-void TrainProgress::clear() {
-  if (terminal_ && !quiet_) fmt::print("\r\x1b[K");
-  std::fflush(stdout);
-}
+void TrainProgress::clear() { line_.clear(); }
 
 }  // namespace trm::cli

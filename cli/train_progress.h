@@ -3,6 +3,7 @@
 #include <chrono>
 #include <string>
 
+#include "cli/progress.h"
 #include "trm/train/trainer.h"
 
 namespace trm::cli {
@@ -24,17 +25,17 @@ class TrainProgress : public Observer {
 
  private:
   using Clock = std::chrono::steady_clock;
-  void show(const std::string& bar_text);
+  void show(const std::string& text, bool now);
   std::string step_text() const;
-  double steps_per_second() const;
 
   const PretrainConfig& config_;
-  bool quiet_, terminal_;
+  bool quiet_;
+  ProgressLine line_{stdout};
   RunFacts facts_;
   int64_t step_ = 0;
   double loss_ = 0, exact_ = 0, seconds_ = 0;  // recent averages; seconds a step
   double halted_ = 0;                          // rows behind exact_
-  Clock::time_point last_step_, last_shown_;
+  Clock::time_point last_step_;
 };
 
 }  // namespace trm::cli

@@ -30,6 +30,17 @@ class EvalTest : public testing_run::RingTest {
     EXPECT_EQ(outcome_.exit_code, 0) << outcome_.err;
     return outcome_.exit_code ? json() : read_json("r.json");
   }
+  /// Words of an evaluation that takes minutes.
+  std::vector<std::string> long_run() const {
+    save_model(at("a.npz"), 16, 6, 1, 1);
+    std::string csv = "source,question,answer,rating\n";
+    for (int i = 0; i < 20000; ++i) csv += "a,1.3..41..1.34..1,1234341221434321,0\n";
+    write_file(at("t.csv"), csv);
+    return {at("a.npz"),    "--csv",    at("t.csv"), "arch.num_heads=2",
+            "--steps",      "64",       "--threads", "1",
+            "--batch-size", "8",        "--json",    at("r.json"),
+            "--save-preds", at("p.npz")};
+  }
   std::string error(std::vector<std::string> words) const {
     words.insert(words.begin(), "eval");
     return error_line(run_program(words));
@@ -106,6 +117,32 @@ TEST_F(EvalTest, MazesFromFolderAndCsv) {
   EXPECT_EQ(r["valid_and_shortest"], 1);
   EXPECT_EQ(r["valid"], 1);
   EXPECT_DOUBLE_EQ(r["exact_accuracy"], (6 - other_paths) / 6.0);
+}
+
+TEST_F(EvalTest, StoppedBySignalsShowsWhatIsMeasuredAndWritesNothing) {
+  auto pid = start(long_run(), nullptr, {}, "", "eval");
+  wait_for_signals(pid, "SigCgt", SIGTERM);
+  for (int i = 0; i < 2; ++i) kill(pid, SIGTERM), usleep(10000);  // as timeout(1) does it
+  auto stopped = finish(pid);
+  EXPECT_EQ(stopped.status, 1);
+  EXPECT_THAT(stopped.out, HasSubstr("exact_accuracy"));
+  EXPECT_THAT(stopped.err, HasSubstr("trm: error: [eval] stopped by a signal"));
+  EXPECT_FALSE(std::filesystem::exists(at("r.json")));
+  EXPECT_FALSE(std::filesystem::exists(at("p.npz")));
+}
+
+TEST_F(EvalTest, ALostProcessEndsTheOthersByName) {
+  auto words = long_run();
+  words.resize(words.size() - 2);  // --save-preds is for one process
+  auto pids = start_ring(3, words, "eval");
+  for (auto pid : pids) wait_for_signals(pid, "SigIgn", SIGPIPE);  // they know of each other
+  kill(pids[1], SIGKILL);
+  for (int i : {0, 1, 2}) {
+    auto result = finish(pids[static_cast<size_t>(i)], std::to_string(i));
+    if (i == 1) continue;
+    EXPECT_EQ(result.status, 1) << "rank " << i;
+    EXPECT_THAT(result.err, HasSubstr("rank 1 is gone"));
+  }
 }
 
 class ArcEvalTest : public EvalTest {

@@ -67,6 +67,15 @@ struct Hub {
 #define NEEDS_SERVER(hub) \
   if (hub.server->endpoint().empty()) GTEST_SKIP() << "needs python3 for the test server"
 
+TEST(Hub, AnExceptionOfTheProgressStopsIt) {
+  Hub hub("plain");
+  NEEDS_SERVER(hub);
+  auto stop = [](std::string_view, int64_t, int64_t) { throw std::runtime_error("enough"); };
+  auto get = [&] { hub_dataset_file("me/sudoku", "train.csv", hub.options, stop); };
+  EXPECT_THAT(get, testing::ThrowsMessage<std::runtime_error>("enough"));
+  EXPECT_EQ(read_file(hub.get()), hub.content) << "goes on";
+}
+
 TEST(Hub, DownloadsOnceAndKeeps) {
   Hub hub("plain");
   NEEDS_SERVER(hub);

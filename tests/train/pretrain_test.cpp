@@ -158,7 +158,7 @@ TEST_F(Pretrain, StopsInGoodOrderOnASignal) {
     pid_t pid = start(words(name, {"epochs=400000", "eval_interval=400000"}));
     auto log = run_folder(name) / "metrics.jsonl";
     while (!fs::exists(log) || fs::file_size(log) < 2000) usleep(5000);
-    kill(pid, signal);
+    for (int i = 0; i < 2; ++i) kill(pid, signal), usleep(10000);  // twice, as timeout(1) does it
     auto result = finish(pid);
     EXPECT_EQ(result.status, 0) << result.err;
     EXPECT_THAT(result.out, HasSubstr("Stopped by a signal"));

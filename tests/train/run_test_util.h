@@ -1,6 +1,7 @@
 // A tiny data set and a tiny run, for tests of training as a whole.
 #pragma once
 
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -112,6 +113,20 @@ class RunTest : public testing::Test {
   }
   Outcome run(const std::vector<std::string>& words, void (*setup)() = nullptr) const {
     return finish(start(words, setup));
+  }
+
+  /// Waits, for half a minute at most, until `pid` catches ("SigCgt") or ignores ("SigIgn")
+  /// `signal`.
+  static void wait_for_signals(pid_t pid, const std::string& field, int signal) {
+    auto file = "/proc/" + std::to_string(pid) + "/status";
+    if (!fs::exists("/proc/self/status")) sleep(3);  // not Linux
+    for (int i = 0; fs::exists(file) && i < 30000; ++i, usleep(1000)) {
+      auto status = read(file);
+      auto at = status.find(field + ":");
+      if (at == std::string::npos) return;
+      if (std::stoull(status.substr(at + field.size() + 1), nullptr, 16) >> (signal - 1) & 1)
+        return;
+    }
   }
 
   /// "" if both checkpoints hold the same names with bitwise equal arrays, else what differs.

@@ -293,7 +293,8 @@ void write_split(const std::filesystem::path& folder, const std::vector<Group>& 
     inputs.append(in.data(), count);
     labels.append(out.data(), count);
     if (progress)
-      progress(test ? "test split" : "training split", puzzle_indices.back(), size.examples);
+      progress(test ? "writing the test split" : "writing the training split",
+               puzzle_indices.back(), size.examples);
   }
   inputs.commit();
   labels.commit();

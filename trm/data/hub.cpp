@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <stdexcept>
 
@@ -52,6 +53,7 @@ struct Transfer {
   std::string name, etag;  // the SHA-256 of large files stands in X-Linked-Etag
   int64_t linked_size = -1, offset = 0;
   bool disk_full = false;
+  std::exception_ptr stopped;  // by the progress: no exception may pass through libcurl
 
   static size_t write(char* data, size_t, size_t bytes, void* self) {
     auto t = static_cast<Transfer*>(self);
@@ -77,8 +79,13 @@ struct Transfer {
 
   static int advance(void* self, curl_off_t total, curl_off_t now, curl_off_t, curl_off_t) {
     auto t = static_cast<Transfer*>(self);
-    if (*t->progress && total > 0) (*t->progress)(t->name, t->offset + now, t->offset + total);
-    return 0;
+    if (!*t->progress || total <= 0) return 0;
+    try {
+      (*t->progress)("downloading " + t->name, t->offset + now, t->offset + total);
+    } catch (...) {
+      t->stopped = std::current_exception();
+    }
+    return t->stopped ? 1 : 0;
   }
 };
 
@@ -155,6 +162,7 @@ void download(const std::string& repo, const std::string& file, const HubOptions
   bool complete = code == CURLE_OK || (status == 416 && t.offset > 0);
   if (t.disk_full || !flushed)
     fail("[hub] cannot write {}: the disk is full", printable(part.string()));
+  if (t.stopped) std::rethrow_exception(t.stopped);
   if (!complete && code == CURLE_HTTP_RETURNED_ERROR) {
     if (size == 0) fs::remove(part, none);
     explain(status, repo, file, o);
