@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "cli/progress.h"
 #include "trm/data/json_file.h"
 #include "trm/eval/load_model.h"
 #include "trm/io/shipped_model.h"
@@ -148,15 +149,28 @@ Model load_solver(const SolveOptions& o, int cells) {
   return loaded.model;
 }
 
-Evaluation solve_rows(const Model& model, const SolveOptions& o,
-                      const std::vector<PuzzleRow>& puzzles, const EvaluateOptions& more) {
-  RowBatches batches(puzzles, o.batch_size);
+Evaluation solve_rows(const Model& model, const SolveOptions& o, std::vector<PuzzleRow> puzzles,
+                      const EvaluateOptions& more) {
+  RowBatches batches(std::move(puzzles), o.batch_size);
   auto options = more;
   options.steps = o.steps;
   options.halt = o.halt;
   options.keep_preds = true;
   return evaluate(
       model, [&] { return batches.next(); }, options);
+}
+
+void in_parts(const SolveOptions& o, size_t count,
+              const std::function<void(size_t, size_t)>& part) {
+  ProgressLine line(stderr);
+  bool shown = isatty(STDOUT_FILENO);
+  size_t size = 4 * static_cast<size_t>(o.batch_size);
+  for (size_t begin = 0; begin < count; begin += size) {
+    if (!shown && count > size)
+      line.count("solving", static_cast<int64_t>(begin), static_cast<int64_t>(count));
+    part(begin, std::min(begin + size, count));
+    std::fflush(stdout);
+  }
 }
 
 void print_steps(const PuzzleRow& puzzle, const Evaluation& e, size_t row, size_t steps) {

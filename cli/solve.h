@@ -1,6 +1,7 @@
 // What the parts of trm solve share.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,13 @@ struct SolveText {
 Model load_solver(const SolveOptions& options, int cells);
 /// Runs the model on `puzzles`; every step is kept.
 Evaluation solve_rows(const Model& model, const SolveOptions& options,
-                      const std::vector<PuzzleRow>& puzzles, const EvaluateOptions& more = {});
+                      std::vector<PuzzleRow> puzzles, const EvaluateOptions& more = {});
+
+/// Calls `part` for [begin, end) of `count` puzzles, a few batches at a time, so that answers
+/// appear while others are sought. On stderr: how far it is, unless the answers show that on a
+/// terminal.
+void in_parts(const SolveOptions& options, size_t count,
+              const std::function<void(size_t begin, size_t end)>& part);
 
 double probability(float logit);
 /// "step changed halt", one line for each of the first `steps`.

@@ -20,6 +20,38 @@ std::string line_of(const Grid& maze) {
   return text;
 }
 
+/// Shows the answer of row `row` of `e`; the answer's tokens.
+std::vector<int32_t> show_answer(const SolveOptions& o, const Grid& maze, const std::string& text,
+                                 const PuzzleRow& puzzle, const Evaluation& e, size_t row) {
+  auto at = row * static_cast<size_t>(e.cells);
+  auto answer = answer_to(maze, &e.preds.back()[at]);
+  double halt = probability(e.q_halt.back()[row]);
+  std::vector<int32_t> tokens(answer.cells.begin(), answer.cells.end());
+  if (o.json) {
+    nlohmann::json steps = nlohmann::json::array();
+    for (size_t s = 0; s < e.preds.size(); ++s) {
+      steps.push_back({{"answer", line_of(answer_to(maze, &e.preds[s][at]))},
+                       {"halt", probability(e.q_halt[s][row])}});
+    }
+    nlohmann::json line = {{"puzzle", line_of(maze)},
+                           {"answer", line_of(answer)},
+                           {"verdict", judge(maze, answer).text},
+                           {"halt", halt},
+                           {"steps", steps}};
+    fmt::print("{}\n", line.dump());
+  } else if (o.draws()) {
+    print_steps(puzzle, e, row, e.preds.size());
+    bool colours = isatty(STDOUT_FILENO);
+    fmt::print("{}", answer_text(PuzzleKind::maze, puzzle.inputs, tokens, colours));
+    fmt::print("{}; {} steps, halting probability {:.0f}%\n", judge(maze, answer).text,
+               e.preds.size(), 100 * halt);
+  } else {
+    bool drawn = !o.line && text.find('\n') != std::string::npos;
+    fmt::print("{}{}", drawn ? to_text(answer) : line_of(answer), drawn ? "" : "\n");
+  }
+  return tokens;
+}
+
 }  // namespace
 
 void solve_mazes(const SolveOptions& o, const std::vector<std::string>& texts) {
@@ -39,38 +71,16 @@ void solve_mazes(const SolveOptions& o, const std::vector<std::string>& texts) {
       throw std::invalid_argument(fmt::format("maze {}: {}", i + 1, e.what()));
     }
   }
-  auto e = solve_rows(load_solver(o, static_cast<int>(puzzles[0].inputs.size())), o, puzzles);
-  for (size_t row = 0; row < mazes.size(); ++row) {
-    const auto& maze = mazes[row];
-    auto at = row * static_cast<size_t>(e.cells);
-    auto answer = answer_to(maze, &e.preds.back()[at]);
-    double halt = probability(e.q_halt.back()[row]);
-    std::vector<int32_t> tokens(answer.cells.begin(), answer.cells.end());
-    if (o.json) {
-      nlohmann::json steps = nlohmann::json::array();
-      for (size_t s = 0; s < e.preds.size(); ++s) {
-        steps.push_back({{"answer", line_of(answer_to(maze, &e.preds[s][at]))},
-                         {"halt", probability(e.q_halt[s][row])}});
-      }
-      nlohmann::json line = {{"puzzle", line_of(maze)},
-                             {"answer", line_of(answer)},
-                             {"verdict", judge(maze, answer).text},
-                             {"halt", halt},
-                             {"steps", steps}};
-      fmt::print("{}\n", line.dump());
-    } else if (o.draws()) {
-      print_steps(puzzles[row], e, row, e.preds.size());
-      bool colours = isatty(STDOUT_FILENO);
-      fmt::print("{}", answer_text(PuzzleKind::maze, puzzles[row].inputs, tokens, colours));
-      fmt::print("{}; {} steps, halting probability {:.0f}%\n", judge(maze, answer).text,
-                 e.preds.size(), 100 * halt);
-    } else {
-      bool drawn = !o.line && texts[row].find('\n') != std::string::npos;
-      fmt::print("{}{}", drawn ? to_text(answer) : line_of(answer), drawn ? "" : "\n");
+  RowBatches of_one_size(puzzles, 1);  // throws before there is an answer
+  auto model = load_solver(o, static_cast<int>(puzzles[0].inputs.size()));
+  in_parts(o, puzzles.size(), [&](size_t begin, size_t end) {
+    auto at = [&](size_t i) { return puzzles.begin() + static_cast<long>(i); };
+    auto e = solve_rows(model, o, {at(begin), at(end)});
+    for (size_t i = begin; i < end; ++i) {
+      auto tokens = show_answer(o, mazes[i], texts[i], puzzles[i], e, i - begin);
+      write_picture(o, i, mazes.size(), picture_image(PuzzleKind::maze, puzzles[i].inputs, tokens));
     }
-    write_picture(o, row, mazes.size(),
-                  picture_image(PuzzleKind::maze, puzzles[row].inputs, tokens));
-  }
+  });
 }
 
 }  // namespace trm::cli

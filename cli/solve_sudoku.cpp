@@ -106,20 +106,9 @@ nlohmann::json to_json(const Sudoku& question, const Sudoku& answer, const Evalu
           {"steps", steps}};
 }
 
-}  // namespace
-
-void solve_sudokus(const SolveOptions& o, const std::vector<std::string>& lines) {
-  std::vector<Sudoku> questions;
-  std::vector<PuzzleRow> puzzles;
-  for (size_t i = 0; i < lines.size(); ++i) {
-    try {
-      questions.push_back(parse(lines[i]));
-      puzzles.push_back(puzzle_row({questions.back(), questions.back()}));
-    } catch (const std::invalid_argument& e) {
-      throw std::invalid_argument(fmt::format("puzzle {}: {}", i + 1, e.what()));
-    }
-  }
-  auto model = load_solver(o, static_cast<int>(puzzles[0].inputs.size()));
+/// `first`: the index among all `count` puzzles of the first of these.
+void solve_part(const SolveOptions& o, const Model& model, const std::vector<Sudoku>& questions,
+                const std::vector<PuzzleRow>& puzzles, size_t first, size_t count) {
   EvaluateOptions run;
   run.done = [](const Batch& batch, int row, const int32_t* preds) {
     auto* question = &batch.inputs[static_cast<size_t>(row) * static_cast<size_t>(batch.seq_len)];
@@ -149,9 +138,33 @@ void solve_sudokus(const SolveOptions& o, const std::vector<std::string>& lines)
       fmt::print("{}\n", to_text(answer));
     }
     auto drawn = puzzle_row({question, answer});
-    write_picture(o, row, questions.size(),
+    write_picture(o, first + row, count,
                   picture_image(PuzzleKind::sudoku, drawn.inputs, drawn.labels));
   }
+}
+
+}  // namespace
+
+void solve_sudokus(const SolveOptions& o, const std::vector<std::string>& lines) {
+  std::vector<Sudoku> questions;
+  std::vector<PuzzleRow> puzzles;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    try {
+      questions.push_back(parse(lines[i]));
+      puzzles.push_back(puzzle_row({questions.back(), questions.back()}));
+    } catch (const std::invalid_argument& e) {
+      throw std::invalid_argument(fmt::format("puzzle {}: {}", i + 1, e.what()));
+    }
+  }
+  RowBatches of_one_size(puzzles, 1);  // throws before there is an answer
+  auto model = load_solver(o, static_cast<int>(puzzles[0].inputs.size()));
+  in_parts(o, puzzles.size(), [&](size_t begin, size_t end) {
+    auto part = [&](const auto& all) {
+      return std::vector(all.begin() + static_cast<long>(begin),
+                         all.begin() + static_cast<long>(end));
+    };
+    solve_part(o, model, part(questions), part(puzzles), begin, puzzles.size());
+  });
 }
 
 }  // namespace trm::cli

@@ -1,4 +1,6 @@
 // trm eval and trm solve as a user runs them: results and error lines.
+#include <sstream>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -43,6 +45,32 @@ TEST_F(SolveTest, AnswersOneLineAPuzzleWhenPiped) {
   EXPECT_EQ(outcome.out.size(), 2 * 17u);
   EXPECT_EQ(outcome.out.substr(0, 17), outcome.out.substr(17));
   EXPECT_THAT(outcome.err, HasSubstr("no all_config.yaml beside the checkpoint"));
+}
+
+TEST_F(SolveTest, ManyPuzzlesInPartsHaveTheAnswersOfOne) {
+  std::string puzzles, other = "..34.412.143.3.1";
+  for (int i = 0; i < 6; ++i) puzzles += (i % 2 ? other : kPuzzle) + "\n";
+  std::vector<std::string> words = {"solve", "--checkpoint", model(), "--steps", "2", "--json"};
+  auto whole = run_program(words, puzzles);
+  words.insert(words.end(), {"--batch-size", "1", "--png", folder_ / "p.png"});
+  auto parts = run_program(words, puzzles);  // of four puzzles
+  ASSERT_EQ(parts.exit_code, 0) << parts.err;
+  auto answers = [](const std::string& out) {
+    std::vector<std::string> all;
+    std::istringstream lines(out);
+    for (std::string line; std::getline(lines, line);) {
+      all.push_back(nlohmann::json::parse(line)["answer"]);
+    }
+    return all;
+  };
+  EXPECT_EQ(answers(whole.out).size(), 6u);
+  EXPECT_EQ(answers(parts.out), answers(whole.out));
+  EXPECT_NE(answers(whole.out)[0], answers(whole.out)[1]);
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "p_6.png"));
+  // What cannot be solved with the others is said before there is an answer.
+  auto mixed = run_program(words, puzzles + std::string(81, '.') + "\n");
+  EXPECT_THAT(error_line(mixed), HasSubstr("size"));
+  EXPECT_EQ(mixed.out, "");
 }
 
 TEST_F(SolveTest, WritesEveryStepAsJson) {
