@@ -1,3 +1,4 @@
+// Shows how far the making of a data set is.
 #pragma once
 
 #include "trm/data/dataset_writer.h"

@@ -198,7 +198,6 @@ class EvalCommand {
         return several_attempts() ? evaluate(loaded.model, next, o_.attempts, all)
                                   : evaluate(loaded.model, next, all);
       });
-      line.clear();
       result.has_losses = !several_attempts();
       if (several_attempts()) result.attempts = describe(o_.attempts);
       result.checkpoint = file;

@@ -60,8 +60,7 @@ bool ProgressLine::due() const {
   return seconds_since(last_shown_) >= (terminal_ ? kTerminalSeconds : kPlainSeconds);
 }
 
-void ProgressLine::show(double share, const std::string& text, bool now) {
-  if (!now && !due()) return;
+void ProgressLine::show(double share, const std::string& text) {
   last_shown_ = Clock::now();
   if (!terminal_) {
     fmt::print(to_, "{}\n", text);
@@ -98,7 +97,7 @@ void ProgressLine::count(std::string_view what, int64_t done, int64_t total) {
     if (total > 0)
       text += fmt::format(", {} left", duration(static_cast<double>(total - done) / rate));
   }
-  show(total > 0 ? static_cast<double>(done) / static_cast<double>(total) : 0, text, true);
+  show(total > 0 ? static_cast<double>(done) / static_cast<double>(total) : 0, text);
 }
 
 void ProgressLine::clear() {

@@ -27,8 +27,10 @@ class ProgressLine {
   ~ProgressLine() { clear(); }
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
-  /// Shows `text` if it is time to, or `now`; `share` (0 to 1) is done.
-  void show(double share, const std::string& text, bool now = false);
+  /// Whether it is time to show something again.
+  bool due() const;
+  /// `share` (0 to 1) of the work is done.
+  void show(double share, const std::string& text);
   /// `done` of `total` (-1: unknown) pieces of the work called `what`, with the rate and the time
   /// left, both since the first call for it. Nothing is left on a terminal when all are done.
   void count(std::string_view what, int64_t done, int64_t total);
@@ -37,7 +39,6 @@ class ProgressLine {
 
  private:
   using Clock = std::chrono::steady_clock;
-  bool due() const;
 
   std::FILE* to_;
   bool terminal_, drawn_ = false;

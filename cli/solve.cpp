@@ -149,9 +149,9 @@ Model load_solver(const SolveOptions& o, int cells) {
   return loaded.model;
 }
 
-Evaluation solve_rows(const Model& model, const SolveOptions& o, std::vector<PuzzleRow> puzzles,
-                      const EvaluateOptions& more) {
-  RowBatches batches(std::move(puzzles), o.batch_size);
+Evaluation solve_rows(const Model& model, const SolveOptions& o,
+                      const std::vector<PuzzleRow>& puzzles, const EvaluateOptions& more) {
+  RowBatches batches(puzzles, o.batch_size);
   auto options = more;
   options.steps = o.steps;
   options.halt = o.halt;
@@ -160,15 +160,18 @@ Evaluation solve_rows(const Model& model, const SolveOptions& o, std::vector<Puz
       model, [&] { return batches.next(); }, options);
 }
 
-void in_parts(const SolveOptions& o, size_t count,
-              const std::function<void(size_t, size_t)>& part) {
+void solve_in_parts(
+    const SolveOptions& o, const std::vector<PuzzleRow>& puzzles,
+    const std::function<void(const Model&, const std::vector<PuzzleRow>&, size_t)>& solve) {
+  RowBatches of_one_size(puzzles, o.batch_size);
+  auto model = load_solver(o, of_one_size.cells());
   ProgressLine line(stderr);
-  bool shown = isatty(STDOUT_FILENO);
-  size_t size = 4 * static_cast<size_t>(o.batch_size);
-  for (size_t begin = 0; begin < count; begin += size) {
-    if (!shown && count > size)
-      line.count("solving", static_cast<int64_t>(begin), static_cast<int64_t>(count));
-    part(begin, std::min(begin + size, count));
+  auto count = static_cast<int64_t>(puzzles.size()), size = int64_t{4} * o.batch_size;
+  bool shown = count > size && !isatty(STDOUT_FILENO);
+  for (int64_t begin = 0; begin < count; begin += size) {
+    if (shown) line.count("solving", begin, count);
+    auto first = puzzles.begin() + begin;
+    solve(model, {first, first + std::min(size, count - begin)}, static_cast<size_t>(begin));
     std::fflush(stdout);
   }
 }

@@ -31,13 +31,14 @@ struct SolveText {
 Model load_solver(const SolveOptions& options, int cells);
 /// Runs the model on `puzzles`; every step is kept.
 Evaluation solve_rows(const Model& model, const SolveOptions& options,
-                      std::vector<PuzzleRow> puzzles, const EvaluateOptions& more = {});
-
-/// Calls `part` for [begin, end) of `count` puzzles, a few batches at a time, so that answers
-/// appear while others are sought. On stderr: how far it is, unless the answers show that on a
-/// terminal.
-void in_parts(const SolveOptions& options, size_t count,
-              const std::function<void(size_t begin, size_t end)>& part);
+                      const std::vector<PuzzleRow>& puzzles, const EvaluateOptions& more = {});
+/// Loads the model and calls `solve` for a few batches of `puzzles` at a time, the first of them
+/// being puzzles[begin], so that answers appear while others are sought. On stderr: how far it is,
+/// unless the answers show that on a terminal. Throws std::invalid_argument, before the first
+/// answer, for puzzles of several sizes.
+void solve_in_parts(const SolveOptions& options, const std::vector<PuzzleRow>& puzzles,
+                    const std::function<void(const Model&, const std::vector<PuzzleRow>& part,
+                                             size_t begin)>& solve);
 
 double probability(float logit);
 /// "step changed halt", one line for each of the first `steps`.

@@ -71,14 +71,12 @@ void solve_mazes(const SolveOptions& o, const std::vector<std::string>& texts) {
       throw std::invalid_argument(fmt::format("maze {}: {}", i + 1, e.what()));
     }
   }
-  RowBatches of_one_size(puzzles, 1);  // throws before there is an answer
-  auto model = load_solver(o, static_cast<int>(puzzles[0].inputs.size()));
-  in_parts(o, puzzles.size(), [&](size_t begin, size_t end) {
-    auto at = [&](size_t i) { return puzzles.begin() + static_cast<long>(i); };
-    auto e = solve_rows(model, o, {at(begin), at(end)});
-    for (size_t i = begin; i < end; ++i) {
-      auto tokens = show_answer(o, mazes[i], texts[i], puzzles[i], e, i - begin);
-      write_picture(o, i, mazes.size(), picture_image(PuzzleKind::maze, puzzles[i].inputs, tokens));
+  solve_in_parts(o, puzzles, [&](const Model& model, const auto& part, size_t begin) {
+    auto e = solve_rows(model, o, part);
+    for (size_t row = 0; row < part.size(); ++row) {
+      size_t i = begin + row;
+      auto tokens = show_answer(o, mazes[i], texts[i], part[row], e, row);
+      write_picture(o, i, mazes.size(), picture_image(PuzzleKind::maze, part[row].inputs, tokens));
     }
   });
 }

@@ -1,5 +1,6 @@
 // trm solve: Sudoku.
 #include <map>
+#include <span>
 
 #include <fmt/color.h>
 #include <fmt/format.h>
@@ -60,7 +61,7 @@ size_t steps_used(const Sudoku& question, const Evaluation& e, size_t row) {
 /// Answers from symmetric forms of the puzzles that the model left unsolved, by index; only those
 /// that obey the rules.
 std::map<size_t, Sudoku> try_other_forms(const Model& model, const SolveOptions& o,
-                                         const std::vector<Sudoku>& questions,
+                                         std::span<const Sudoku> questions,
                                          const std::vector<PuzzleRow>& puzzles,
                                          const Evaluation& e) {
   std::vector<size_t> open;
@@ -107,7 +108,7 @@ nlohmann::json to_json(const Sudoku& question, const Sudoku& answer, const Evalu
 }
 
 /// `first`: the index among all `count` puzzles of the first of these.
-void solve_part(const SolveOptions& o, const Model& model, const std::vector<Sudoku>& questions,
+void solve_part(const SolveOptions& o, const Model& model, std::span<const Sudoku> questions,
                 const std::vector<PuzzleRow>& puzzles, size_t first, size_t count) {
   EvaluateOptions run;
   run.done = [](const Batch& batch, int row, const int32_t* preds) {
@@ -156,14 +157,9 @@ void solve_sudokus(const SolveOptions& o, const std::vector<std::string>& lines)
       throw std::invalid_argument(fmt::format("puzzle {}: {}", i + 1, e.what()));
     }
   }
-  RowBatches of_one_size(puzzles, 1);  // throws before there is an answer
-  auto model = load_solver(o, static_cast<int>(puzzles[0].inputs.size()));
-  in_parts(o, puzzles.size(), [&](size_t begin, size_t end) {
-    auto part = [&](const auto& all) {
-      return std::vector(all.begin() + static_cast<long>(begin),
-                         all.begin() + static_cast<long>(end));
-    };
-    solve_part(o, model, part(questions), part(puzzles), begin, puzzles.size());
+  solve_in_parts(o, puzzles, [&](const Model& model, const auto& part, size_t begin) {
+    solve_part(o, model, std::span(questions).subspan(begin, part.size()), part, begin,
+               questions.size());
   });
 }
 

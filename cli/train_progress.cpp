@@ -62,7 +62,8 @@ void TrainProgress::stepped(const MetricsLine& line) {
   halted_ = (first ? 0 : (1 - kForget) * halted_) + rows;
   exact_ = (first ? 0 : (1 - kForget) * exact_) + rows * exact;
   step_ = line.step;
-  show(step_text(), first || step_ == facts_.total_steps);
+  if (quiet_ || !(first || step_ == facts_.total_steps || line_.due())) return;
+  show(step_text());
 }
 
 std::string TrainProgress::step_text() const {
@@ -73,18 +74,17 @@ std::string TrainProgress::step_text() const {
                      duration(left));
 }
 
-void TrainProgress::show(const std::string& text, bool now) {
-  if (quiet_) return;
+void TrainProgress::show(const std::string& text) {
   double total = static_cast<double>(std::max<int64_t>(facts_.total_steps, 1));
-  line_.show(static_cast<double>(step_) / total, text, now);
+  line_.show(static_cast<double>(step_) / total, text);
 }
 
 void TrainProgress::evaluating(int64_t done, int64_t rows) {
-  show(fmt::format("evaluating {}/{}", done, rows), false);
+  if (!quiet_ && line_.due()) show(fmt::format("evaluating {}/{}", done, rows));
 }
 
 void TrainProgress::evaluated(const MetricsLine& line) {
-  clear();
+  line_.clear();
   if (quiet_) return;
   auto value = [&](const char* name) { return line.find(name).value_or(0); };
   fmt::print(
@@ -97,16 +97,14 @@ void TrainProgress::evaluated(const MetricsLine& line) {
 }
 
 void TrainProgress::saved(const std::filesystem::path& checkpoint) {
-  clear();
+  line_.clear();
   if (!quiet_) fmt::print("Saved {}\n", checkpoint.string());
   std::fflush(stdout);
 }
 
 void TrainProgress::notice(const std::string& text) {
-  clear();
+  line_.clear();
   fmt::print(stderr, "trm: note: {}\n", text);
 }
-
-void TrainProgress::clear() { line_.clear(); }
 
 }  // namespace trm::cli

@@ -20,12 +20,10 @@ class TrainProgress : public Observer {
   void evaluated(const MetricsLine& line) override;
   void saved(const std::filesystem::path& checkpoint) override;
   void notice(const std::string& text) override;
-  /// Takes the bar off the screen, for a last line or an error.
-  void clear();
 
  private:
   using Clock = std::chrono::steady_clock;
-  void show(const std::string& text, bool now);
+  void show(const std::string& text);
   std::string step_text() const;
 
   const PretrainConfig& config_;

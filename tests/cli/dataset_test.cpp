@@ -8,10 +8,7 @@ namespace {
 
 class DatasetCommand : public testing_run::RunTest {
  protected:
-  size_t entries() const {
-    auto all = std::filesystem::directory_iterator(folder_);
-    return static_cast<size_t>(std::distance(begin(all), end(all)));
-  }
+  auto entries() const { return std::distance(std::filesystem::directory_iterator(folder_), {}); }
 };
 
 TEST_F(DatasetCommand, ASignalLeavesNothingBehind) {
@@ -20,12 +17,12 @@ TEST_F(DatasetCommand, ASignalLeavesNothingBehind) {
       nullptr, {}, "", "dataset");
   // data, out, err, and what is being written
   for (int i = 0; i < 30000 && entries() < 4; ++i) usleep(1000);
-  ASSERT_EQ(entries(), 4u);
+  ASSERT_EQ(entries(), 4);
   kill(pid, SIGINT);
   auto stopped = finish(pid);
   EXPECT_EQ(stopped.status, 1);
   EXPECT_EQ(stopped.err, "trm: error: [dataset] stopped by a signal while writing\n");
-  EXPECT_EQ(entries(), 3u);
+  EXPECT_EQ(entries(), 3);
 }
 
 }  // namespace

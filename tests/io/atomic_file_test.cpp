@@ -5,17 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tests/checkpoint/helpers.h"
+#include "tests/files.h"
 
 namespace trm {
 namespace {
 
 namespace fs = std::filesystem;
-
-size_t entries(const TempDir& dir) {
-  auto all = fs::directory_iterator(dir / "");
-  return static_cast<size_t>(std::distance(begin(all), end(all)));
-}
 
 TEST(AtomicFile, ReplacesAFileAtCommitOnly) {
   TempDir dir;
@@ -32,7 +27,7 @@ TEST(AtomicFile, ReplacesAFileAtCommitOnly) {
     file.commit(flush);
   }
   EXPECT_EQ(read_file(dir / "a"), "newer");
-  EXPECT_EQ(entries(dir), 1u);
+  EXPECT_EQ(std::distance(fs::directory_iterator(dir.path()), {}), 1);
   struct stat status = {};
   stat((dir / "a").c_str(), &status);
   mode_t mask = umask(0);
@@ -43,12 +38,12 @@ TEST(AtomicFile, ReplacesAFileAtCommitOnly) {
 #ifdef O_TMPFILE
 TEST(AtomicFile, HasNoNameWhileItIsWritten) {
   TempDir dir;
-  int fd = open((dir / "").c_str(), O_TMPFILE | O_RDWR, 0600);
+  int fd = open(dir.path().c_str(), O_TMPFILE | O_RDWR, 0600);
   if (fd < 0) GTEST_SKIP() << "this file system has no files without a name";
   close(fd);
   AtomicFile file(dir / "a");
   file.write("half");
-  EXPECT_EQ(entries(dir), 0u);
+  EXPECT_EQ(std::distance(fs::directory_iterator(dir.path()), {}), 0);
 }
 #endif
 

@@ -58,7 +58,7 @@ StagedFolder::StagedFolder(fs::path output, uint64_t bytes_needed) : output_(std
     fail("[dataset] {} exists and holds other things than a data set: choose another folder",
          shown);
   }
-  auto parent = output_.has_parent_path() ? output_.parent_path() : fs::path(".");
+  auto parent = folder_of(output_);
   fs::create_directories(parent);
   auto free = fs::space(parent).available;
   if (free < bytes_needed) {

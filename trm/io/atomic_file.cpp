@@ -21,12 +21,12 @@ namespace {
   throw std::runtime_error(fmt::format("[write] {} {}: {}", what, path.string(), strerror(errno)));
 }
 
+std::string entry_of(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
+}  // namespace
+
 std::filesystem::path folder_of(const std::filesystem::path& file) {
   return file.has_parent_path() ? file.parent_path() : ".";
 }
-
-std::string entry_of(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
-}  // namespace
 
 AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
 #ifdef O_TMPFILE

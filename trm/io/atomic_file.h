@@ -43,6 +43,9 @@ class AtomicFile {
   size_t position_ = 0;
 };
 
+/// The folder that `file` lies in, "." without one in its name.
+std::filesystem::path folder_of(const std::filesystem::path& file);
+
 /// Writes `text` to `path` through an AtomicFile.
 void write_file_atomically(const std::filesystem::path& path, const std::string& text);
 
