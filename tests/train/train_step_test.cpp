@@ -1,5 +1,7 @@
 #include "trm/train/train_step.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 namespace trm {
@@ -142,16 +144,22 @@ TEST_P(GradientCheckpointing, GivesTheSameGradientsInLessMemory) {
   again.io().context.recompute = true;
   auto carry = initial_carry(model, batch(0));
   mx::eval(state_arrays(make_train_state(model, batch(0), mx::random::key(2), false)));
+  // The most of several: how much is alive at once depends on how far the device lags behind.
   auto peak = [&](const Model& m, std::optional<Gradients>& out) {
-    mx::clear_cache();
-    mx::reset_peak_memory();
-    size_t before = mx::get_active_memory();
-    out = train_gradients(m, carry, batch(1), mx::random::key(5), kRows);
-    Arrays all = out->weights;
-    all.push_back(out->step.loss);
-    if (out->puzzle_rows) all.push_back(*out->puzzle_rows);
-    mx::eval(all);
-    return mx::get_peak_memory() - before;
+    size_t most = 0;
+    for (int run = 0; run < 5; ++run) {
+      out.reset();
+      mx::clear_cache();
+      mx::reset_peak_memory();
+      size_t before = mx::get_active_memory();
+      out = train_gradients(m, carry, batch(1), mx::random::key(5), kRows);
+      Arrays all = out->weights;
+      all.push_back(out->step.loss);
+      if (out->puzzle_rows) all.push_back(*out->puzzle_rows);
+      mx::eval(all);
+      most = std::max(most, mx::get_peak_memory() - before);
+    }
+    return most;
   };
   std::optional<Gradients> plain, less;
   size_t most = peak(model, plain), least = peak(again, less);
